@@ -1,0 +1,207 @@
+"""Artifacts in a folder or behind any fsspec URL.
+
+Layout: `<root>/<kind>/<version>/{manifest.json, files…}` and `<root>/<kind>/CURRENT`, a file with the
+version in use. Files are written first, the manifest last, CURRENT after that: a job killed at any point
+leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import ValidationError
+
+from shared.artifacts.manifest import MANIFEST_FILE, Manifest, hash_config, hash_file
+from shared.errors import CorruptData, ModelNotReady, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CURRENT_FILE = "CURRENT"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A verified artifact: its manifest and the local folder its files are in."""
+
+    manifest: Manifest
+    folder: Path
+
+
+class ArtifactStore:
+    """Publishes, finds, verifies and loads artifacts under one root.
+
+    `root` is a folder or an fsspec URL (`s3://bucket/prefix`). Remote artifacts are fetched into
+    `cache_dir` (a temporary folder when None) and verified there.
+    """
+
+    def __init__(self, root: str, cache_dir: Path | None = None) -> None:
+        self._fs, self._root = fsspec.url_to_fs(root)
+        self._local = isinstance(self._fs, LocalFileSystem)
+        self._cache_dir = cache_dir
+
+    def publish(
+        self,
+        kind: str,
+        folder: Path,
+        *,
+        config: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        lineage: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        make_current: bool = True,
+    ) -> Manifest:
+        """Copies the files of `folder` into a new version, and points CURRENT at it unless told not to."""
+        now = datetime.now(UTC)
+        version = f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        manifest = Manifest(
+            kind=kind,
+            version=version,
+            created_at=now.isoformat(),
+            config=dict(config or {}),
+            config_hash=hash_config(config or {}),
+            data=dict(data or {}),
+            lineage=dict(lineage or {}),
+            labels=dict(labels or {}),
+            metrics=dict(metrics or {}),
+            files={path.relative_to(folder).as_posix(): hash_file(path) for path in files},
+        )
+        target = self._path(kind, version)
+        self._fs.makedirs(target, exist_ok=True)
+        for path in files:
+            destination = f"{target}/{path.relative_to(folder).as_posix()}"
+            self._fs.makedirs(destination.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.put_file(str(path), destination)
+        self._write(f"{target}/{MANIFEST_FILE}", manifest.model_dump_json(indent=2).encode())
+        if make_current:
+            self.set_current(kind, version)
+        return manifest
+
+    def set_current(self, kind: str, version: str) -> None:
+        """Points CURRENT at a version; also the way to roll back.
+
+        Raises:
+            NotFound: there is no such version.
+
+        """
+        self.manifest(kind, version)
+        self._write(self._path(kind, CURRENT_FILE), version.encode())
+
+    def current(self, kind: str) -> str | None:
+        """Returns the version in use; None when nothing was ever published."""
+        try:
+            content: bytes = self._fs.cat_file(self._path(kind, CURRENT_FILE))
+        except FileNotFoundError:
+            return None
+        return content.decode().strip()
+
+    def versions(self, kind: str) -> list[str]:
+        """Returns all complete versions, newest first."""
+        try:
+            entries = self._fs.ls(self._path(kind), detail=False)
+        except FileNotFoundError:
+            return []
+        names = sorted((str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries), reverse=True)
+        return [name for name in names if self._fs.exists(self._path(kind, name, MANIFEST_FILE))]
+
+    def find(self, kind: str, **labels: str) -> Manifest | None:
+        """Returns the manifest of the newest version that carries all these labels; None without one."""
+        for version in self.versions(kind):
+            manifest = self.manifest(kind, version)
+            if all(manifest.labels.get(name) == value for name, value in labels.items()):
+                return manifest
+        return None
+
+    def manifest(self, kind: str, version: str) -> Manifest:
+        """Returns a version's manifest, the files unchecked.
+
+        Raises:
+            NotFound: there is no such version.
+            CorruptData: the manifest cannot be read.
+
+        """
+        if "/" in version or version in {"", ".", ".."}:
+            raise NotFound(f"no {kind} version of that name")
+        try:
+            content = self._fs.cat_file(self._path(kind, version, MANIFEST_FILE))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"no {kind} version {version}") from error
+        try:
+            return Manifest.model_validate(json.loads(content))
+        except (ValidationError, ValueError) as error:
+            raise CorruptData(f"the manifest of {kind} {version} cannot be read") from error
+
+    def load(self, kind: str, version: str | None = None) -> Loaded:
+        """Fetches and verifies a version; None means the current one.
+
+        Raises:
+            ModelNotReady: nothing was ever published.
+            NotFound: there is no such version.
+            CorruptData: a file is missing or its checksum differs; the message names it.
+
+        """
+        version = version or self.current(kind)
+        if version is None:
+            raise ModelNotReady(f"no {kind} model has been trained yet: run `fusionrec train`")
+        manifest = self.manifest(kind, version)
+        folder = self._fetch(kind, version, manifest)
+        for name, digest in manifest.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise CorruptData(f"{kind} {version}: file {name} is missing")
+            if hash_file(path) != digest:
+                raise CorruptData(f"{kind} {version}: file {name} fails its checksum")
+        return Loaded(manifest, folder)
+
+    def delete(self, kind: str, version: str) -> None:
+        """Deletes a version that is not current.
+
+        Raises:
+            NotFound: there is no such version, or it is in use.
+
+        """
+        if version == self.current(kind):
+            raise NotFound(f"{kind} {version} is in use: point CURRENT elsewhere first")
+        self.manifest(kind, version)
+        self._fs.rm(self._path(kind, version), recursive=True)
+
+    def _fetch(self, kind: str, version: str, manifest: Manifest) -> Path:
+        source = self._path(kind, version)
+        if self._local:
+            return Path(source)
+        if self._cache_dir is None:
+            self._cache_dir = Path(tempfile.mkdtemp(prefix="fusionrec-artifacts-"))
+        folder = self._cache_dir / kind / version
+        if not (folder / MANIFEST_FILE).is_file():
+            partial = folder.with_name(f"{version}.{uuid.uuid4().hex[:8]}")
+            for name in (*manifest.files, MANIFEST_FILE):
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(f"{source}/{name}", str(partial / name))
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        return folder
+
+    def _write(self, path: str, content: bytes) -> None:
+        if not self._local:
+            # Object stores replace an object atomically.
+            self._fs.pipe_file(path, content)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        temporary.write_bytes(content)
+        temporary.replace(target)
+
+    def _path(self, *parts: str) -> str:
+        return "/".join((self._root, *parts))

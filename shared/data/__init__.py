@@ -1,0 +1,1 @@
+"""Domain nouns, limits, validation, preference signals and splits. Pure: no grpc, no generated code."""

@@ -1,0 +1,1 @@
+"""gRPC: server runner, channels, interceptors, errors on the wire. The only shared room that knows grpc."""

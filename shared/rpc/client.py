@@ -1,0 +1,46 @@
+"""The client side inside a service: channels that propagate deadlines, calls that raise domain errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+import grpc.aio
+from fusionrec.channel import channel_options
+
+from shared.rpc.interceptors import PropagationInterceptor
+from shared.rpc.status import error_from
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from google.protobuf.message import Message
+
+T = TypeVar("T", bound="Message")
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """Returns an asyncio channel to a neighbour: the client's channel plus deadline and request id propagation."""
+    return grpc.aio.insecure_channel(address, options=channel_options(), interceptors=[PropagationInterceptor()])
+
+
+async def call(awaitable: Awaitable[T], component: str) -> T:
+    """Awaits a unary call to `component`.
+
+    Raises:
+        FusionrecError: the neighbour's own refusal, or `DependencyUnavailable` when it did not answer.
+
+    """
+    try:
+        return await awaitable
+    except grpc.aio.AioRpcError as error:
+        raise error_from(error, component) from error
+
+
+async def stream(messages: AsyncIterator[T], component: str) -> AsyncIterator[T]:
+    """Yields the messages of a server stream of `component`; raises as `call` does."""
+    try:
+        async for message in messages:
+            yield message
+    except grpc.aio.AioRpcError as error:
+        raise error_from(error, component) from error

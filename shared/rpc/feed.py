@@ -1,0 +1,138 @@
+"""Reads the event log of ingestion: all of it for a job, for ever for a live follower."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
+from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
+
+from shared.data.nouns import Event, EventType, Item, ItemDeleted, LogRecord, UserForgotten
+from shared.errors import FusionrecError, StaleCursor
+from shared.rpc import client
+from shared.rpc.convert import decode_event, decode_item, decode_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    import grpc.aio
+
+log = structlog.get_logger(__name__)
+
+COMPONENT = "ingestion"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A stretch of the log: its records, the cursor after them, and whether the end was reached."""
+
+    records: list[LogRecord]
+    cursor: str
+    caught_up: bool
+
+
+def decode_record(message: pb.LogRecord) -> LogRecord:
+    """Returns the record of a message of our own ingestion service."""
+    kind = message.WhichOneof("record")
+    appended_at = decode_time(message.appended_at, "record.appended_at")
+    body: Event | Item | ItemDeleted | UserForgotten
+    if kind == "event":
+        body = decode_event(message.event, "record.event", arrived_at=appended_at)
+    elif kind == "item_upserted":
+        body = decode_item(message.item_upserted, "record.item_upserted")
+    elif kind == "item_deleted":
+        body = ItemDeleted(message.item_deleted)
+    else:
+        body = UserForgotten(message.user_forgotten)
+    return LogRecord(message.sequence, appended_at, body)
+
+
+class LogFeed:
+    """Reads the log over one channel to ingestion."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, exclude_types: Sequence[EventType] = ()) -> None:
+        self._stub = pb_grpc.IngestionServiceStub(channel)
+        self._exclude = [pb.fusionrec_dot_common_dot_v1_dot_event__pb2.EventType.ValueType(t) for t in exclude_types]
+
+    async def read(self, cursor: str = "", *, follow: bool = False) -> AsyncIterator[Batch]:
+        """Yields the log from `cursor` on; ends at its end unless `follow`.
+
+        Raises:
+            DependencyUnavailable: ingestion does not answer.
+            StaleCursor: the cursor is of another log.
+
+        """
+        request = pb.ReadEventsRequest(cursor=cursor, follow=follow, exclude_types=self._exclude)
+        async for message in client.stream(self._stub.ReadEvents(request), COMPONENT):
+            yield Batch([decode_record(one) for one in message.records], message.cursor, message.caught_up)
+
+    async def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncIterator[Batch]:
+        """Yields the log for ever, resuming after every interruption.
+
+        When the log turns out to be another one, `on_reset` is called (drop the live state) and reading
+        begins anew.
+        """
+        delay = 0.1
+        while True:
+            try:
+                async for batch in self.read(cursor, follow=True):
+                    cursor = batch.cursor
+                    delay = 0.1
+                    yield batch
+            except StaleCursor:
+                log.warning("the log was replaced; reading it from the start")
+                on_reset()
+                cursor = ""
+            except FusionrecError as error:
+                log.info("the log does not answer", reason=error.message, retry_s=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 1.0)
+
+
+@dataclass
+class Snapshot:
+    """Everything in the log up to `sequence`: events in log order, the catalogue as it stands then."""
+
+    events: list[Event] = field(default_factory=list)
+    items: dict[str, Item] = field(default_factory=dict)
+    sequence: int = 0
+    cursor: str = ""
+
+    def apply(self, record: LogRecord) -> None:
+        """Adds one record."""
+        self.sequence = record.sequence
+        match record.body:
+            case Event() as event:
+                self.events.append(event)
+            case Item() as item:
+                self.items[item.item_id] = item
+            case ItemDeleted(item_id):
+                self.items.pop(item_id, None)
+            case UserForgotten(user_id):
+                self.events = [event for event in self.events if event.user_id != user_id]
+
+
+async def read_snapshot(
+    feed: LogFeed, *, up_to: int | None = None, on_batch: Callable[[int], None] | None = None
+) -> Snapshot:
+    """Reads the log from the start; stops after sequence `up_to` when that is given.
+
+    `on_batch(records)` is told of progress.
+
+    Raises:
+        DependencyUnavailable: ingestion does not answer.
+
+    """
+    snapshot = Snapshot()
+    async for batch in feed.read():
+        for record in batch.records:
+            if up_to is not None and record.sequence > up_to:
+                return snapshot
+            snapshot.apply(record)
+        snapshot.cursor = batch.cursor
+        if on_batch is not None:
+            on_batch(len(batch.records))
+    return snapshot
