@@ -1,0 +1,1 @@
+"""Embedding: text in, vectors out. BERT inference on TensorFlow."""

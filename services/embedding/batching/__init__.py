@@ -1,0 +1,1 @@
+"""Dynamic batching: texts of many callers, merged by length, computed on one thread."""

@@ -1,0 +1,1 @@
+"""What an encoder is: its facts, its tokens, its compiled shapes."""

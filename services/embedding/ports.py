@@ -1,0 +1,62 @@
+"""What the embedding domain needs from the outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from services.embedding.encoders.model import ModelFacts, TokenizedText
+
+
+class Tokenizer(Protocol):
+    """Turns texts into token ids."""
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Returns one entry per text, in order, each of 1 to `max_tokens` ids. Safe to call from many threads."""
+
+
+class Encoder(Protocol):
+    """Turns token ids into vectors."""
+
+    facts: ModelFacts
+    """What the model is."""
+
+    def encode(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Returns unit vectors, float32, shape (len(rows), dim), in the order of `rows`.
+
+        Each row holds 1 to `max_tokens` token ids. A row's vector does not depend on the other rows (to 1e-5).
+        """
+
+    def warm(self) -> None:
+        """Compiles every prepared shape, so that no call waits for it.
+
+        Raises:
+            ModelUnusable: the model computes no proper vectors.
+
+        """
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to be warmed."""
+
+    tokenizer: Tokenizer
+    encoder: Encoder
+
+
+class ModelLoader(Protocol):
+    """Finds and loads the model."""
+
+    def load(self) -> LoadedModel:
+        """Returns the model. Takes seconds and blocks.
+
+        Raises:
+            ModelUnusable: missing, damaged or of an unsupported kind; the message says which.
+
+        """

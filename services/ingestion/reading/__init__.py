@@ -1,0 +1,1 @@
+"""The read path of the log: cursors, replay, following."""

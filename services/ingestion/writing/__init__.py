@@ -1,0 +1,1 @@
+"""The write path: ids, deduplication outcomes, counters."""

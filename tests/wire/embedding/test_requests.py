@@ -1,0 +1,132 @@
+"""What the contract promises on the wire, with a small model: limits, refusals, streams, bytes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import numpy as np
+import pytest
+import pytest_asyncio
+from fusionrec.embedding.v1 import embedding_service_pb2 as pb
+from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
+
+from services.embedding.bootstrap import build
+from services.embedding.settings import EmbeddingSettings
+from shared.rpc.status import error_info
+from shared.testing.servers import served, wait_health
+from shared.testing.tiny_encoder import HIDDEN, write_tiny_encoder
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+METHOD = "/fusionrec.embedding.v1.EmbeddingService/"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(tmp_path_factory):
+    folder = write_tiny_encoder(tmp_path_factory.mktemp("model"))
+    settings = EmbeddingSettings(port=0, metrics_port=0, model=str(folder), xla_shapes=(), grace_s=20)
+    async with served(build(settings), settings, "embedding", ready=False) as running:
+        await wait_health(running.channel, timeout_s=240)
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stub(service):
+    return rpc.EmbeddingServiceStub(service.channel)
+
+
+async def refusal(call):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason", "field", "value", "limit"),
+    [
+        (pb.EmbedRequest(), "INVALID_FIELD", "texts", "0 elements", "1..1000 elements"),
+        (pb.EmbedRequest(texts=["a"] * 1001), "LIMIT_EXCEEDED", "texts", "1001 elements", "1..1000 elements"),
+        (pb.EmbedRequest(texts=["a", "é" * 32_769]), "LIMIT_EXCEEDED", "texts[1]", "", "65536 bytes"),
+        (pb.EmbedRequest(texts=["b" * 65_000] * 130), "LIMIT_EXCEEDED", "texts", "8450000 bytes", "8388608 bytes"),
+        (pb.EmbedRequest(texts=["a"], priority=7), "INVALID_FIELD", "priority", "7", "Priority"),
+    ],
+)
+async def test_over_the_limits(stub, request_, reason, field, value, limit):
+    error = await refusal(stub.Embed(request_))
+    info = error_info(error)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (info.reason, info.domain, info.metadata["field"]) == (reason, "fusionrec", field)
+    assert value in info.metadata["value"]
+    assert limit in info.metadata["limit"]
+    assert info.metadata["hint"]
+
+
+async def test_at_the_limits(stub):
+    assert len((await stub.Embed(pb.EmbedRequest(texts=["a"] * 1000))).embeddings) == 1000
+    (one,) = (await stub.Embed(pb.EmbedRequest(texts=["é" * 32_768]))).embeddings
+    assert one.vector.dim == HIDDEN
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\x02\xc3\x28"], ids=["broken bytes", "invalid UTF-8"])
+async def test_malformed_request_is_the_callers_fault(service, data):
+    call = service.channel.unary_unary(METHOD + "Embed")
+    error = await refusal(call(data))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error_info(error).reason == "INVALID_FIELD"
+
+
+async def test_message_over_the_size_limit(service):
+    # A channel without a limit of its own, so that it is the server that refuses.
+    async with grpc.aio.insecure_channel(service.address, [("grpc.max_send_message_length", -1)]) as channel:
+        call = rpc.EmbeddingServiceStub(channel).Embed(pb.EmbedRequest(texts=["a" * (17 * 1024 * 1024)]))
+        assert (await refusal(call)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_vectors_are_packed_little_endian_float32(stub):
+    (one,) = (await stub.Embed(pb.EmbedRequest(texts=["a film about love"]))).embeddings
+    assert len(one.vector.data) == 4 * one.vector.dim == 4 * HIDDEN
+    assert np.linalg.norm(np.frombuffer(one.vector.data, "<f4")) == pytest.approx(1, abs=1e-5)
+    assert not one.HasField("violation")
+
+
+async def test_attribute_says_what_it_waits_for(stub):
+    error = await refusal(stub.Attribute(pb.AttributeRequest(text="a", other="b")))
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    info = error_info(error)
+    assert info.reason == "NOT_SERVED_YET"
+    assert info.metadata["rpc"] == "Attribute"
+    assert "attributions" in info.metadata["waits_for"]
+
+
+async def test_bad_list_ends_a_stream_after_the_answers_before_it(stub):
+    async def feed():
+        yield pb.EmbedStreamRequest(batch_id=1, texts=["a"])
+        yield pb.EmbedStreamRequest(batch_id=2)
+
+    call = stub.EmbedStream(feed())
+    assert (await call.read()).batch_id == 1
+    error = await refusal(call.read())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error_info(error).metadata["field"] == "texts"
+
+
+async def test_every_method_of_the_contract_is_there(stub):
+    methods = pb.DESCRIPTOR.services_by_name["EmbeddingService"].methods_by_name
+    assert set(methods) == {"Embed", "EmbedStream", "Attribute", "GetModelInfo"}
+    assert (await stub.GetModelInfo(pb.GetModelInfoRequest())).dim == HIDDEN
+
+
+async def test_idle_stream_does_not_hold_up_the_stop(tmp_path):
+    folder = write_tiny_encoder(tmp_path / "model")
+    settings = EmbeddingSettings(port=0, metrics_port=0, model=str(folder), xla_shapes=(), grace_s=60)
+    async with served(build(settings), settings, "embedding", ready=False) as running:
+        await wait_health(running.channel, timeout_s=240)
+        call = rpc.EmbeddingServiceStub(running.channel).EmbedStream()
+        await call.write(pb.EmbedStreamRequest(batch_id=5, texts=["a"]))
+        assert (await call.read()).batch_id == 5
+        running.lifecycle.stopping.set()
+        async with asyncio.timeout(30):
+            error = await refusal(call.read())
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert error_info(error).reason == "SHUTTING_DOWN"
