@@ -8,6 +8,7 @@ leaves either the old state or the new one.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import uuid
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
+import structlog
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
@@ -26,7 +28,10 @@ from shared.errors import CorruptData, ModelNotReady, NotFound
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+log = structlog.get_logger(__name__)
+
 CURRENT_FILE = "CURRENT"
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class ArtifactStore:
             content: bytes = self._fs.cat_file(self._path(kind, CURRENT_FILE))
         except FileNotFoundError:
             return None
-        return content.decode().strip()
+        return content.decode(errors="replace").strip()
 
     def versions(self, kind: str) -> list[str]:
         """Returns all complete versions, newest first."""
@@ -116,9 +121,16 @@ class ArtifactStore:
         return [name for name in names if self._fs.exists(self._path(kind, name, MANIFEST_FILE))]
 
     def find(self, kind: str, **labels: str) -> Manifest | None:
-        """Returns the manifest of the newest version that carries all these labels; None without one."""
+        """Returns the manifest of the newest version that carries all these labels; None without one.
+
+        A version whose manifest cannot be read is passed over: it must not hide the good ones.
+        """
         for version in self.versions(kind):
-            manifest = self.manifest(kind, version)
+            try:
+                manifest = self.manifest(kind, version)
+            except CorruptData as error:
+                log.warning("artifact passed over", kind=kind, version=version, reason=error.message)
+                continue
             if all(manifest.labels.get(name) == value for name, value in labels.items()):
                 return manifest
         return None
@@ -131,7 +143,7 @@ class ArtifactStore:
             CorruptData: the manifest cannot be read.
 
         """
-        if "/" in version or version in {"", ".", ".."}:
+        if not _VERSION.fullmatch(version):
             raise NotFound(f"no {kind} version of that name")
         try:
             content = self._fs.cat_file(self._path(kind, version, MANIFEST_FILE))
@@ -155,13 +167,8 @@ class ArtifactStore:
         if version is None:
             raise ModelNotReady(f"no {kind} model has been trained yet: run `fusionrec train`")
         manifest = self.manifest(kind, version)
-        folder = self._fetch(kind, version, manifest)
-        for name, digest in manifest.files.items():
-            path = folder / name
-            if not path.is_file():
-                raise CorruptData(f"{kind} {version}: file {name} is missing")
-            if hash_file(path) != digest:
-                raise CorruptData(f"{kind} {version}: file {name} fails its checksum")
+        folder = Path(self._path(kind, version)) if self._local else self._fetch(kind, version, manifest)
+        _verify(manifest, folder)
         return Loaded(manifest, folder)
 
     def delete(self, kind: str, version: str) -> None:
@@ -177,20 +184,32 @@ class ArtifactStore:
         self._fs.rm(self._path(kind, version), recursive=True)
 
     def _fetch(self, kind: str, version: str, manifest: Manifest) -> Path:
-        source = self._path(kind, version)
-        if self._local:
-            return Path(source)
         if self._cache_dir is None:
             self._cache_dir = Path(tempfile.mkdtemp(prefix="fusionrec-artifacts-"))
         folder = self._cache_dir / kind / version
-        if not (folder / MANIFEST_FILE).is_file():
-            partial = folder.with_name(f"{version}.{uuid.uuid4().hex[:8]}")
-            for name in (*manifest.files, MANIFEST_FILE):
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(f"{source}/{name}", str(partial / name))
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+        if folder.is_dir():
+            try:
+                _verify(manifest, folder)
+            except CorruptData:
+                # The copy here has rotted; the store's may be good.
+                shutil.rmtree(folder)
+            else:
+                return folder
+        partial = folder.with_name(f"{version}.{uuid.uuid4().hex[:8]}")
+        try:
+            self._download(self._path(kind, version), partial, manifest)
+            if not folder.is_dir():
+                partial.rename(folder)
+        except FileNotFoundError as error:
+            raise CorruptData(f"{kind} {version}: a file is missing") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         return folder
+
+    def _download(self, source: str, target: Path, manifest: Manifest) -> None:
+        for name in (*manifest.files, MANIFEST_FILE):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            self._fs.get_file(f"{source}/{name}", str(target / name))
 
     def _write(self, path: str, content: bytes) -> None:
         if not self._local:
@@ -205,3 +224,12 @@ class ArtifactStore:
 
     def _path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
+
+
+def _verify(manifest: Manifest, folder: Path) -> None:
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CorruptData(f"{manifest.kind} {manifest.version}: file {name} is missing")
+        if hash_file(path) != digest:
+            raise CorruptData(f"{manifest.kind} {manifest.version}: file {name} fails its checksum")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from shared.errors import FusionrecError
+from shared.errors import DependencyUnavailable, FusionrecError
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class ArtifactWatcher:
 
     `on_loaded(loaded)` makes the server use the version; it runs in the event loop and must hand heavy work
     to a thread. `on_failed(reason)` is told when a version cannot be used: the server stays on the last
-    good one. A version that failed is tried again only after CURRENT has changed.
+    good one. A version that failed is tried again only after CURRENT has changed; where the store or a
+    neighbour did not answer, at the next look.
     """
 
     def __init__(
@@ -57,12 +58,17 @@ class ArtifactWatcher:
             self._seen = version
             loaded = await asyncio.to_thread(self._store.load, self._kind, version)
             await self._on_loaded(loaded)
+        except DependencyUnavailable as error:
+            await self._fail_for_now(error.message)
+        except OSError as error:
+            await self._fail_for_now(f"the artifact store does not answer: {error.strerror or type(error).__name__}")
         except FusionrecError as error:
             metrics.MODEL_SWAPS.labels(self._service, self._kind, "failed").inc()
             await self._fail(error.message)
-        except OSError:
-            log.exception("artifact store does not answer", kind=self._kind)
-            await self._fail("the artifact store does not answer")
+        except Exception:
+            metrics.MODEL_SWAPS.labels(self._service, self._kind, "failed").inc()
+            log.exception("model cannot be used", kind=self._kind, version=self._seen)
+            await self._fail(f"{self._kind} {self._seen} cannot be used; the log has the reason")
         else:
             self._said = ""
             metrics.MODEL_SWAPS.labels(self._service, self._kind, "loaded").inc()
@@ -73,6 +79,11 @@ class ArtifactWatcher:
         while True:
             await asyncio.sleep(self._poll_s)
             await self.check()
+
+    async def _fail_for_now(self, reason: str) -> None:
+        # Not the version's fault: it is tried again at the next look.
+        self._seen = None
+        await self._fail(reason)
 
     async def _fail(self, reason: str) -> None:
         if reason != self._said:

@@ -6,11 +6,13 @@ a lower one a negative; a PLAY counts from half of it on; an IMPRESSION says not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.data.nouns import EventType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class _Signalling(Protocol):

@@ -8,11 +8,11 @@ import grpc
 import grpc.aio
 from fusionrec.channel import channel_options
 
-from shared.rpc.interceptors import PropagationInterceptor
+from shared.rpc.propagation import propagation
 from shared.rpc.status import error_from
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
 
     from google.protobuf.message import Message
 
@@ -21,7 +21,7 @@ T = TypeVar("T", bound="Message")
 
 def open_channel(address: str) -> grpc.aio.Channel:
     """Returns an asyncio channel to a neighbour: the client's channel plus deadline and request id propagation."""
-    return grpc.aio.insecure_channel(address, options=channel_options(), interceptors=[PropagationInterceptor()])
+    return grpc.aio.insecure_channel(address, options=channel_options(), interceptors=propagation())
 
 
 async def call(awaitable: Awaitable[T], component: str) -> T:
@@ -37,10 +37,13 @@ async def call(awaitable: Awaitable[T], component: str) -> T:
         raise error_from(error, component) from error
 
 
-async def stream(messages: AsyncIterator[T], component: str) -> AsyncIterator[T]:
-    """Yields the messages of a server stream of `component`; raises as `call` does."""
+async def stream(messages: AsyncIterable[T], component: str) -> AsyncGenerator[T]:
+    """Yields the messages of a server stream of `component`; raises as `call` does. Closing it ends the call."""
     try:
         async for message in messages:
             yield message
     except grpc.aio.AioRpcError as error:
         raise error_from(error, component) from error
+    finally:
+        if isinstance(messages, grpc.aio.Call):
+            messages.cancel()

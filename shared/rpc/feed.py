@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+from fusionrec.common.v1 import event_pb2
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
@@ -16,7 +18,7 @@ from shared.rpc import client
 from shared.rpc.convert import decode_event, decode_item, decode_time
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     import grpc.aio
 
@@ -55,9 +57,9 @@ class LogFeed:
 
     def __init__(self, channel: grpc.aio.Channel, *, exclude_types: Sequence[EventType] = ()) -> None:
         self._stub = pb_grpc.IngestionServiceStub(channel)
-        self._exclude = [pb.fusionrec_dot_common_dot_v1_dot_event__pb2.EventType.ValueType(t) for t in exclude_types]
+        self._exclude = [event_pb2.EventType.ValueType(t) for t in exclude_types]
 
-    async def read(self, cursor: str = "", *, follow: bool = False) -> AsyncIterator[Batch]:
+    async def read(self, cursor: str = "", *, follow: bool = False) -> AsyncGenerator[Batch]:
         """Yields the log from `cursor` on; ends at its end unless `follow`.
 
         Raises:
@@ -66,10 +68,11 @@ class LogFeed:
 
         """
         request = pb.ReadEventsRequest(cursor=cursor, follow=follow, exclude_types=self._exclude)
-        async for message in client.stream(self._stub.ReadEvents(request), COMPONENT):
-            yield Batch([decode_record(one) for one in message.records], message.cursor, message.caught_up)
+        async with contextlib.aclosing(client.stream(self._stub.ReadEvents(request), COMPONENT)) as messages:
+            async for message in messages:
+                yield Batch([decode_record(one) for one in message.records], message.cursor, message.caught_up)
 
-    async def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncIterator[Batch]:
+    async def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncGenerator[Batch]:
         """Yields the log for ever, resuming after every interruption.
 
         When the log turns out to be another one, `on_reset` is called (drop the live state) and reading
@@ -78,10 +81,11 @@ class LogFeed:
         delay = 0.1
         while True:
             try:
-                async for batch in self.read(cursor, follow=True):
-                    cursor = batch.cursor
-                    delay = 0.1
-                    yield batch
+                async with contextlib.aclosing(self.read(cursor, follow=True)) as batches:
+                    async for batch in batches:
+                        cursor = batch.cursor
+                        delay = 0.1
+                        yield batch
             except StaleCursor:
                 log.warning("the log was replaced; reading it from the start")
                 on_reset()
@@ -127,12 +131,13 @@ async def read_snapshot(
 
     """
     snapshot = Snapshot()
-    async for batch in feed.read():
-        for record in batch.records:
-            if up_to is not None and record.sequence > up_to:
-                return snapshot
-            snapshot.apply(record)
-        snapshot.cursor = batch.cursor
-        if on_batch is not None:
-            on_batch(len(batch.records))
+    async with contextlib.aclosing(feed.read()) as batches:
+        async for batch in batches:
+            for record in batch.records:
+                if up_to is not None and record.sequence > up_to:
+                    return snapshot
+                snapshot.apply(record)
+            snapshot.cursor = batch.cursor
+            if on_batch is not None:
+                on_batch(len(batch.records))
     return snapshot

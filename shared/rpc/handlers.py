@@ -6,6 +6,7 @@ metrics) would otherwise repeat the same four-way case.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -32,8 +33,8 @@ class _Malformed:
 def wrap(handler: Handler, around: Around) -> Handler:
     """Returns `handler` with its behaviour run inside `async with around(context)`.
 
-    Streaming answers stay inside for the whole iteration, so that what is raised between two messages
-    is seen as well. A request that is not a valid message (broken bytes, invalid UTF-8) raises
+    Handlers that stream are async generators; they stay inside for the whole iteration, so that what is raised
+    between two messages is seen as well. A request that is not a valid message (broken bytes, invalid UTF-8) raises
     `InvalidField` inside; left to the runtime it would be INTERNAL, which blames the server.
     """
     decode = _tolerant(handler.request_deserializer)
@@ -43,8 +44,9 @@ def wrap(handler: Handler, around: Around) -> Handler:
         inner_stream: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with around(context):
-                async for message in inner_stream(check(request), context):
+            # Closed at once when the caller leaves, not when the collector comes by: its permit is waited for.
+            async with around(context), aclosing(inner_stream(check(request), context)) as messages:
+                async for message in messages:
                     yield message
 
         if handler.request_streaming:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import grpc
 import grpc.aio
@@ -23,6 +23,7 @@ from shared.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from shared.rpc.handlers import Context, Handler
 
@@ -46,9 +47,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Handler | None:
         """Wraps the handler of one call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
@@ -56,10 +57,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         streaming = bool(handler.request_streaming or handler.response_streaming)
 
-        @asynccontextmanager
-        async def around(context: Context) -> AsyncIterator[None]:
-            async with self._call(context, method, streaming=streaming):
-                yield
+        def around(context: Context) -> AbstractAsyncContextManager[None]:
+            return self._call(context, method, streaming=streaming)
 
         return wrap(handler, around)
 
@@ -67,31 +66,53 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _call(self, context: Context, method: str, *, streaming: bool) -> AsyncIterator[None]:
         given = dict(context.invocation_metadata() or ()).get(call_context.REQUEST_ID_KEY)
         request_id = call_context.set_request_id(given if isinstance(given, str) else None)
-        left = context.time_remaining()
-        call_context.set_deadline(left if left is not None or streaming else self._default_timeout_s)
+        # Never reset: every call runs in a task, and so in a context, of its own.
+        structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
         started = time.perf_counter()
         code = grpc.StatusCode.OK
         admitted = False
         try:
             self._admit(streaming=streaming)
             admitted = True
-            with structlog.contextvars.bound_contextvars(request_id=request_id, method=method):
+            async with self._deadline(context, streaming=streaming):
                 yield
         except errors.FusionrecError as error:
             code = STATUS_OF_REASON[error.reason]
+            if error.reason is errors.Reason.INTERNAL:
+                log.exception("call failed")
+                error = _hidden(request_id)
             await _refuse(context, error, request_id)
         except (asyncio.CancelledError, GeneratorExit):
-            code = grpc.StatusCode.CANCELLED
+            # The caller has left, or its time is over: nobody is there to be answered.
+            left = call_context.seconds_left()
+            code = grpc.StatusCode.CANCELLED if left is None or left > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
             raise
         except Exception:
             code = grpc.StatusCode.INTERNAL
-            log.exception("call failed", method=method, request_id=request_id)
-            hidden = errors.FusionrecError(f"internal error; the server's log has it under request id {request_id}")
-            await _refuse(context, hidden, request_id)
+            log.exception("call failed")
+            await _refuse(context, _hidden(request_id), request_id)
         finally:
             if admitted:
                 self._running[streaming] -= 1
             metrics.RPC_SECONDS.labels(self._service, method, code.name).observe(time.perf_counter() - started)
+
+    @asynccontextmanager
+    async def _deadline(self, context: Context, *, streaming: bool) -> AsyncIterator[None]:
+        """Notes the caller's deadline, which the runtime enforces, or sets and enforces the default one."""
+        left = context.time_remaining()
+        if left is not None or streaming:
+            call_context.set_deadline(left)
+            yield
+            return
+        call_context.set_deadline(self._default_timeout_s)
+        try:
+            async with asyncio.timeout(self._default_timeout_s) as timer:
+                yield
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            limit = f"{self._default_timeout_s:g} s, this server's default for calls without a deadline"
+            raise errors.DeadlineExceeded(f"not done within {limit}; set a deadline") from error
 
     def _admit(self, *, streaming: bool) -> None:
         limit = self._limits[streaming]
@@ -101,43 +122,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._running[streaming] += 1
 
 
+def _hidden(request_id: str) -> errors.FusionrecError:
+    return errors.FusionrecError(f"internal error; the server's log has it under request id {request_id}")
+
+
 async def _refuse(context: Context, error: errors.FusionrecError, request_id: str) -> NoReturn:
     status = status_of(error, request_id)
     metadata = ((DETAILS_KEY, status.SerializeToString()), (call_context.REQUEST_ID_KEY, request_id))
     await context.abort(STATUS_OF_REASON[error.reason], error.message, metadata)
-
-
-class PropagationInterceptor(
-    grpc.aio.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]
-    grpc.aio.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
-):
-    """A client's interceptor: hands the running call's deadline and request id to the next hop.
-
-    gRPC does not do this in Python. The time given on is min(what is left - `margin_s`, the call's own timeout),
-    so that this server can still answer when the next one runs out of time.
-    """
-
-    def __init__(self, margin_s: float = 0.005) -> None:
-        self._margin_s = margin_s
-
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        """Hands on deadline and request id."""
-        return await continuation(self._with_context(client_call_details), request)
-
-    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        """Hands on deadline and request id."""
-        return await continuation(self._with_context(client_call_details), request)
-
-    def _with_context(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
-        timeout = details.timeout
-        left = call_context.seconds_left()
-        if left is not None:
-            left = max(left - self._margin_s, 0.0)
-            timeout = left if timeout is None else min(timeout, left)
-        metadata = grpc.aio.Metadata(*(details.metadata or ()))
-        request_id = call_context.request_id()
-        if request_id:
-            metadata[call_context.REQUEST_ID_KEY] = request_id
-        return grpc.aio.ClientCallDetails(
-            details.method, timeout, metadata, details.credentials, details.wait_for_ready
-        )

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
+import socket
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import grpc.aio
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 
 from shared.data.limits import MAX_MESSAGE_BYTES
 from shared.rpc.interceptors import CallInterceptor
+from shared.rpc.lifecycle import LIVENESS, READINESS, Lifecycle
 from shared.telemetry import metrics
 from shared.telemetry.logs import configure_logs
 
@@ -27,45 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-READINESS = ""
-"""Health service name that says whether calls are answered as they should be."""
-LIVENESS = "liveness"
-"""Health service name that says that the process is up, trained or not."""
-
-
-@dataclass
-class Lifecycle:
-    """What a running service and its runner tell each other.
-
-    The service calls `ready` and `not_ready`; the runner sets `stopping` before it drains, so that endless
-    streams can end.
-    """
-
-    service: str
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    reason: str = "starting"
-    _health: health.aio.HealthServicer = field(default_factory=health.aio.HealthServicer)
-    _names: tuple[str, ...] = ()
-
-    async def ready(self) -> None:
-        """Says SERVING."""
-        if self.stopping.is_set():
-            return
-        self.reason = ""
-        await self._set(health_pb2.HealthCheckResponse.SERVING)
-        metrics.READY.labels(self.service).set(1)
-        log.info("serving")
-
-    async def not_ready(self, reason: str) -> None:
-        """Says NOT_SERVING and why."""
-        self.reason = reason
-        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
-        metrics.READY.labels(self.service).set(0)
-        log.warning("not serving", reason=reason)
-
-    async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in (READINESS, *self._names):
-            await self._health.set(name, status)
+__all__ = ["LIVENESS", "READINESS", "Lifecycle", "PortTaken", "ServiceApp", "running", "serve"]
 
 
 class ServiceApp(Protocol):
@@ -118,21 +82,13 @@ async def running(app: ServiceApp, settings: ServerSettings, service: str) -> As
         ],
     )
     app.register(server)
-    lifecycle = Lifecycle(service, _names=app.service_names)
-    await lifecycle.not_ready("starting")
-    await lifecycle._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)  # noqa: SLF001 (same module)
-    health_pb2_grpc.add_HealthServicer_to_server(lifecycle._health, server)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    lifecycle = Lifecycle(service, app.service_names)
+    await lifecycle.attach(server)
     reflection.enable_server_reflection(
         (*app.service_names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
         server,
     )
-    try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    except RuntimeError as error:
-        raise PortTaken(
-            f"cannot listen on {settings.host}:{settings.port}: another process has the port. Stop it, or set "
-            f"{service.upper()}_PORT (with `fusionrec up`: --port-base) to another one"
-        ) from error
+    port = _listen(server, settings, service)
     await server.start()
     address = f"{settings.host}:{port}"
     log.info("listening", address=address)
@@ -140,13 +96,48 @@ async def running(app: ServiceApp, settings: ServerSettings, service: str) -> As
     try:
         yield address, lifecycle
     finally:
-        lifecycle.stopping.set()
-        await lifecycle.not_ready("shutting down")
+        await lifecycle.begin_drain()
         warm.cancel()
         await asyncio.gather(warm, return_exceptions=True)
         await server.stop(settings.grace_s)
         await app.stop()
         log.info("stopped")
+
+
+def _listen(server: grpc.aio.Server, settings: ServerSettings, service: str) -> int:
+    try:
+        return server.add_insecure_port(f"{settings.host}:{settings.port}")
+    except RuntimeError as error:
+        prefix = service.upper()
+        if _is_taken(settings.host, settings.port):
+            raise PortTaken(
+                f"cannot listen on {settings.host}:{settings.port}: another process has the port. Stop it, or set "
+                f"{prefix}_PORT (with `fusionrec up`: --port-base) to another one"
+            ) from error
+        raise PortTaken(
+            f"cannot listen on {settings.host}:{settings.port}: not an address of this machine, or not allowed. "
+            f"Set {prefix}_HOST and {prefix}_PORT to one that is"
+        ) from error
+
+
+def _is_taken(host: str, port: int) -> bool:
+    # grpc says "failed to bind" for every cause; the system itself tells them apart.
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _serve_metrics(settings: ServerSettings, service: str) -> None:
+    try:
+        metrics.serve_metrics(settings.metrics_port, settings.host)
+    except OSError as error:
+        raise PortTaken(
+            f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {error.strerror}. "
+            f"Set {service.upper()}_METRICS_PORT to another port, or to 0 for none"
+        ) from error
 
 
 async def _warm(app: ServiceApp, lifecycle: Lifecycle) -> None:
@@ -164,7 +155,7 @@ async def _serve_until_signal(app: ServiceApp, settings: ServerSettings, service
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    metrics.serve_metrics(settings.metrics_port, settings.host)
+    _serve_metrics(settings, service)
     async with running(app, settings, service):
         await stop.wait()
 
@@ -173,18 +164,15 @@ def serve(build: Callable[[], ServiceApp], settings: ServerSettings, service: st
     """Runs a service as this process until SIGTERM or SIGINT. Returns the exit code."""
     configure_logs(service, level=settings.log_level, json_lines=settings.log_json)
     try:
-        import uvloop  # noqa: PLC0415 (absent on Windows, where asyncio's own loop serves)
+        import uvloop
 
         runner = uvloop.run
-    except ImportError:
+    except ImportError:  # no uvloop on Windows: asyncio's own loop serves
         runner = asyncio.run
     try:
         runner(_main(build, settings, service))
     except PortTaken as error:
-        print(f"{service}: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"{service}: cannot serve metrics on port {settings.metrics_port}: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"{service}: {error}\n")
         return 1
     return 0
 

@@ -18,6 +18,8 @@ def env_config(prefix: str) -> SettingsConfigDict:
 class ServerSettings(BaseSettings):
     """How a server listens, admits, drains and logs."""
 
+    model_config = env_config("")
+
     host: str = "127.0.0.1"
     """Interface to listen on."""
     port: int = Field(default=0, ge=0, le=65_535)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -10,9 +10,6 @@ from google.rpc import error_details_pb2, status_pb2
 
 from shared import errors
 from shared.errors import FusionrecError, Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 DOMAIN = "fusionrec"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -100,6 +97,6 @@ _PLAIN: dict[Reason, type[FusionrecError]] = {
 }
 
 
-def _trailing(error: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:
-    metadata = error.trailing_metadata()
-    return [(str(key), value) for key, value in metadata] if metadata else []
+def _trailing(error: grpc.RpcError) -> list[tuple[str, str | bytes]]:
+    metadata: Any = error.trailing_metadata()  # pairs, or None when the call failed before it left
+    return [(str(key), value) for key, value in metadata or ()]

@@ -32,9 +32,7 @@ def configure_logs(service: str, *, level: str = "INFO", json_lines: bool = True
 
 
 def _naming(service: str) -> structlog.typing.Processor:
-    def add_service(
-        _logger: object, _method: str, event: structlog.typing.EventDict
-    ) -> structlog.typing.EventDict:
+    def add_service(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event["service"] = service
         return event
 

@@ -90,9 +90,9 @@ class EvaluateRankingsRequest(_message.Message):
     CATALOGUE_SIZE_FIELD_NUMBER: _builtins.int
     PER_QUERY_FIELD_NUMBER: _builtins.int
     catalogue_size: _builtins.int
-    """Size of the catalogue, for coverage; 0 leaves coverage out."""
+    """Size of the catalogue, for coverage at every k of the metrics; 0 leaves coverage out. Not below the items ranked."""
     per_query: _builtins.bool
-    """Return the metrics of every query as well."""
+    """Return the metrics of every query as well. Then rankings times metrics must be at most 300000, to fit the answer."""
     @_builtins.property
     def rankings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ranking]:
         """The rankings. 1 to 20000, one per query id, at most 1000000 items in all."""
@@ -219,7 +219,7 @@ class EvaluateRankingsResponse(_message.Message):
 
     @_builtins.property
     def per_query(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryMetrics]:
-        """Metrics of every query, when asked for, in the order of the rankings."""
+        """Metrics of every query, when asked for, in the order of the rankings; none for a ranking without a relevant judgement."""
 
     @_builtins.property
     def served_by(self) -> _serving_pb2.ServedBy:

@@ -1,0 +1,89 @@
+"""Writes docs/settings.md from the settings classes and the metric registry. --check: only compares."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from shared.rpc.settings import ServerSettings
+from shared.telemetry import metrics
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "settings.md"
+SERVICES = ("ingestion", "embedding", "candidates", "ranker", "evaluator")
+
+HEAD = """# Settings and metrics
+
+<!-- Written by scripts/gen_settings_docs.py from the settings classes. Do not edit. -->
+
+Every service is configured by environment variables alone. A value that is not valid ends the start with exit code 2
+and names the variable.
+"""
+
+
+def page() -> str:
+    """Returns the page."""
+    parts = [HEAD]
+    parts.append("\n## Every service\n\nWith the service's own prefix in place of `<SVC>`.\n\n")
+    common = ServerSettings.model_fields
+    parts.append(_table("<SVC>_", common))
+    for service in SERVICES:
+        module = importlib.import_module(f"services.{service}.settings")
+        settings = getattr(module, f"{service.capitalize()}Settings")
+        own = {
+            name: field
+            for name, field in settings.model_fields.items()
+            if name not in common or field.default != common[name].default
+        }
+        parts.append(f"\n## {service}\n\n")
+        parts.append(_table(f"{service.upper()}_", own))
+    parts.append(
+        "\n## Metrics\n\nPrometheus, at `/metrics` on the metrics port.\n\n| name | labels | what |\n|---|---|---|\n"
+    )
+    parts += [_metric(one) for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)]
+    return "".join(parts)
+
+
+def _table(prefix: str, fields: dict[str, FieldInfo]) -> str:
+    rows = [
+        f"| `{prefix}{name.upper()}` | {_default(field)} | {_flat(field.description or '')} |\n"
+        for name, field in fields.items()
+    ]
+    return "| variable | default | what |\n|---|---|---|\n" + "".join(rows)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True) if field.default_factory is None else field.default_factory()  # type: ignore[call-arg]  # no factory of ours takes the data
+    return f"`{value}`" if str(value) else "empty"
+
+
+def _metric(metric: MetricWrapperBase) -> str:
+    labels = ", ".join(f"`{name}`" for name in metric._labelnames) or "none"  # noqa: SLF001 (there is no public way)
+    return f"| `{metric._name}` | {labels} | {metric._documentation} |\n"  # noqa: SLF001
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main() -> int:
+    """Writes or compares the page; returns the exit code."""
+    if "--check" in sys.argv[1:]:
+        same = TARGET.is_file() and TARGET.read_text() == page()
+        print(
+            "docs/settings.md is up to date" if same else "docs/settings.md is stale: run scripts/gen_settings_docs.py"
+        )
+        return 0 if same else 1
+    TARGET.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

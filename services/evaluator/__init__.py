@@ -1,0 +1,1 @@
+"""Evaluator: measures what is served, and what callers bring."""

@@ -1,0 +1,135 @@
+"""Events and histories, protobuf to domain and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fusionrec.common.v1 import event_pb2
+
+from shared.data import limits
+from shared.data.nouns import Event, EventType, HistoryEvent, SeenPolicy
+from shared.data.validation import check_count, check_id, check_int, check_number, check_text, check_timestamp
+from shared.errors import InvalidField
+from shared.rpc.convert_basic import decode_time, encode_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def decode_event_type(number: int, field: str) -> EventType:
+    """Returns the event type of an enum number.
+
+    Raises:
+        InvalidField: UNSPECIFIED or unknown.
+
+    """
+    try:
+        return EventType(number)
+    except ValueError as error:
+        names = ", ".join(kind.name for kind in EventType)
+        raise InvalidField(field, number, "a set EventType", f"use one of {names}") from error
+
+
+def decode_event(message: event_pb2.Event, field: str, *, arrived_at: datetime) -> Event:
+    """Returns the event; `event_id` stays empty when the client sent none, `timestamp` becomes `arrived_at`.
+
+    Raises:
+        InvalidField: a field breaks the contract; its path begins with `field`.
+        LimitExceeded: a field is over its limit.
+
+    """
+    kind = decode_event_type(message.type, f"{field}.type")
+    timestamp = arrived_at
+    if message.HasField("timestamp"):
+        timestamp = check_timestamp(decode_time(message.timestamp, f"{field}.timestamp"), f"{field}.timestamp")
+    return Event(
+        event_id=check_id(message.event_id, f"{field}.event_id", required=False),
+        user_id=check_id(message.user_id, f"{field}.user_id"),
+        item_id=check_id(message.item_id, f"{field}.item_id"),
+        type=kind,
+        timestamp=timestamp,
+        value=_decode_value(message, kind, field),
+        text=check_text(message.text, f"{field}.text", limits.MAX_REVIEW_BYTES, required=kind is EventType.REVIEW),
+        session_id=check_id(message.session_id, f"{field}.session_id", required=False),
+        attribution_token=check_id(message.attribution_token, f"{field}.attribution_token", required=False),
+        position=check_int(message.position, f"{field}.position", 0, limits.MAX_POSITION),
+    )
+
+
+def _decode_value(message: event_pb2.Event | event_pb2.HistoryEvent, kind: EventType, field: str) -> float | None:
+    if not message.HasField("value"):
+        if kind is EventType.RATING:
+            raise InvalidField(f"{field}.value", "", "a finite number", "a RATING needs its rating in `value`")
+        return None
+    if kind is EventType.PLAY:
+        return check_number(message.value, f"{field}.value", 0.0, 1.0)
+    return check_number(message.value, f"{field}.value", -limits.MAX_ABS_VALUE, limits.MAX_ABS_VALUE)
+
+
+def encode_event(event: Event) -> event_pb2.Event:
+    """Returns the message of an event."""
+    return event_pb2.Event(
+        event_id=event.event_id,
+        user_id=event.user_id,
+        item_id=event.item_id,
+        type=event_pb2.EventType.ValueType(event.type),
+        value=event.value,
+        timestamp=encode_time(event.timestamp),
+        text=event.text,
+        session_id=event.session_id,
+        attribution_token=event.attribution_token,
+        position=event.position,
+    )
+
+
+def decode_history(message: event_pb2.History, field: str) -> list[HistoryEvent]:
+    """Returns an explicit history, oldest first; events without a time get "now".
+
+    Raises:
+        InvalidField, LimitExceeded: as `decode_event`.
+
+    """
+    check_count(message.events, f"{field}.events", limits.MAX_HISTORY)
+    now = datetime.now(UTC)
+    events = []
+    for index, entry in enumerate(message.events):
+        path = f"{field}.events[{index}]"
+        kind = decode_event_type(entry.type, f"{path}.type")
+        timestamp = now
+        if entry.HasField("timestamp"):
+            timestamp = check_timestamp(decode_time(entry.timestamp, f"{path}.timestamp"), f"{path}.timestamp")
+        item_id = check_id(entry.item_id, f"{path}.item_id")
+        text = check_text(entry.text, f"{path}.text", limits.MAX_REVIEW_BYTES)
+        events.append(HistoryEvent(item_id, kind, timestamp, _decode_value(entry, kind, path), text))
+    return events
+
+
+def encode_history(events: Iterable[HistoryEvent]) -> event_pb2.History:
+    """Returns the message of a history, oldest first."""
+    return event_pb2.History(
+        events=[
+            event_pb2.HistoryEvent(
+                item_id=event.item_id,
+                type=event_pb2.EventType.ValueType(event.type),
+                value=event.value,
+                timestamp=encode_time(event.timestamp),
+                text=event.text,
+            )
+            for event in events
+        ]
+    )
+
+
+def decode_seen_policy(number: int, field: str) -> SeenPolicy:
+    """Returns the policy; UNSPECIFIED means HIDE_ALL_SEEN.
+
+    Raises:
+        InvalidField: unknown number.
+
+    """
+    try:
+        return SeenPolicy(number or SeenPolicy.HIDE_ALL_SEEN)
+    except ValueError as error:
+        names = ", ".join(policy.name for policy in SeenPolicy)
+        raise InvalidField(field, number, "a known SeenPolicy", f"use one of {names}") from error
