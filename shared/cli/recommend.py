@@ -1,0 +1,104 @@
+"""`fusionrec recommend USER`: what a user gets, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from fusionrec.common.v1.serving_pb2 import UserTemperature
+from fusionrec.ranker.v1 import ranker_service_pb2 as pb
+from rich.markup import escape
+
+from shared.cli.answers import print_json
+from shared.cli.console import heading, out, table
+from shared.cli.session import Session, session_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SHOWN_FEATURES = 4
+_SHOWN_REASONS = 3
+INT32 = 2**31
+"""What the contract's `k` can carry; which of it makes sense is the server's to say."""
+
+
+@click.command()
+@click.argument("user")
+@click.option(
+    "-k",
+    "k",
+    type=click.IntRange(-INT32, INT32 - 1),
+    default=10,
+    show_default=True,
+    metavar="INTEGER",
+    help="How many items.",
+)
+@click.option("--explain", is_flag=True, help="Say why: a sentence, the history that speaks for it, the features.")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answer as one JSON object.")
+@session_options
+def recommend(session: Session, user: str, *, k: int, explain: bool, as_json: bool) -> None:
+    """The best items for USER. An unknown user gets an answer, too. Nothing is recorded as shown."""
+    request = pb.RecommendRequest(
+        context=pb.RankingContext(user_id=user), k=k, explain=explain, include_titles=True, skip_impressions=True
+    )
+    with session.services() as services:
+        answer = services.call("ranker", "Recommend", request)
+    if as_json:
+        print_json(answer)
+    else:
+        show(answer, f"user {user}", out())
+
+
+def show(answer: Any, title: str, console: Console) -> None:
+    """Prints a RecommendResponse as a table, with its reasons when it carries them."""
+    temperature = UserTemperature.Name(answer.temperature).removeprefix("USER_TEMPERATURE_").lower()
+    versions = ", ".join(f"{model.kind} {model.version}" for model in answer.served_by.models)
+    grid = table(
+        "#",
+        "item",
+        "title",
+        "score",
+        "CF",
+        "text",
+        "sources (rank)",
+        right=("#", "score", "CF", "text"),
+    )
+    for one in answer.results:
+        grid.add_row(
+            str(one.position),
+            escape(one.item_id),
+            escape(one.title) + (" [green]new[/]" if one.is_new else ""),
+            f"{one.score:.3f}",
+            f"{one.cf_contribution:+.3f}",
+            f"{one.text_contribution:+.3f}",
+            escape(_sources(one)),
+        )
+    heading(console, f"{title} ({temperature}), {answer.candidates_scored} candidates scored")
+    console.print(grid)
+    if not answer.results:
+        console.print(f"no result: {answer.empty_reason or 'the server gave no reason'}", markup=False)
+    for lost in answer.degraded:
+        instead = f"; instead: {lost.fallback}" if lost.fallback else ""
+        console.print(f"degraded: without {lost.component} ({lost.reason}){instead}", markup=False, style="yellow")
+    for one in answer.results:
+        if one.HasField("explanation"):
+            _show_reasons(one, console)
+    if versions:
+        console.print(f"made by {versions}", markup=False, style="dim")
+
+
+def _sources(one: Any) -> str:
+    proposed = sorted((source for source in one.sources if source.rank), key=lambda source: source.rank)
+    return ", ".join(f"{source.source} ({source.rank})" for source in proposed)
+
+
+def _show_reasons(one: Any, console: Console) -> None:
+    why = one.explanation
+    console.print(f"{one.position}. {one.title or one.item_id}: {why.sentence}", markup=False)
+    for reason in why.history[:_SHOWN_REASONS]:
+        console.print(
+            f"     {reason.weight:4.0%} by {reason.kind}: {reason.title or reason.item_id}", markup=False, style="dim"
+        )
+    parts = ", ".join(f"{feature.feature} {feature.contribution:+.3f}" for feature in why.features[:_SHOWN_FEATURES])
+    if parts:
+        console.print(f"     score {one.score:.3f} = base {why.bias:.3f}, {parts}, …", markup=False, style="dim")
