@@ -33,16 +33,18 @@ class FusionFunctionContract:
     names: ClassVar[Sequence[str]]
 
     @pytest.fixture(scope="class")
-    def fitted(self) -> Any:
+    @classmethod
+    def fitted(cls) -> Any:
         """A fitted function."""
-        fusion = type(self).make()
-        fusion.fit(type(self).make_lists(0), type(self).make_lists(1), self.names)
+        fusion = cls.make()
+        fusion.fit(cls.make_lists(0), cls.make_lists(1), cls.names)
         return fusion
 
     @pytest.fixture(scope="class")
-    def unseen(self) -> Any:
+    @classmethod
+    def unseen(cls) -> Any:
         """Lists that were not learned from."""
-        return type(self).make_lists(2)
+        return cls.make_lists(2)
 
     def test_learns_the_order(self, fitted: Any, unseen: Any) -> None:
         """Liked rows come before the others, on lists that were not learned from."""

@@ -156,7 +156,9 @@ class Degradation(_message.Message):
     reason: _builtins.str
     """Why, in words safe to show to an operator."""
     fallback: _builtins.str
-    """What was done instead: "full_fusion", "cf_only", "text_only", "popular"."""
+    """What was done instead: "full_fusion", "cf_only", "text_only", "popular", or "merged_order" (the candidates in the
+    order of their merged score, while there is no fusion model).
+    """
     def __init__(
         self,
         *,

@@ -1,0 +1,93 @@
+"""Exact inner product search in FAISS, with rows written in place while others search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import faiss
+import numpy as np
+
+if TYPE_CHECKING:
+    from services.candidates.arrays import F32, I64, Mask
+
+_MIN_CAPACITY = 256
+
+
+class _Storage:
+    """A FAISS index of a fixed number of rows, and numpy's view of its memory."""
+
+    def __init__(self, dim: int, capacity: int) -> None:
+        self.index = faiss.IndexFlatIP(dim)
+        self.index.add(np.zeros((capacity, dim), np.float32))
+        self.vectors: F32 = faiss.rev_swig_ptr(self.index.get_xb(), capacity * dim).reshape(capacity, dim)
+        self.filled: Mask = np.zeros(capacity, bool)
+
+
+class FlatIndex:
+    """`VectorIndex` on `faiss.IndexFlatIP`.
+
+    FAISS moves its memory when vectors are added, under the feet of a running search. So room is made ahead, rows
+    are written in place, and a full storage is replaced by a larger one: a search keeps the one it began with.
+    """
+
+    type = "flat"
+
+    def __init__(self, dim: int, capacity: int = _MIN_CAPACITY) -> None:
+        self._dim = dim
+        self._storage = _Storage(dim, max(capacity, _MIN_CAPACITY))
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return self._dim
+
+    @property
+    def count(self) -> int:
+        """Vectors in the index."""
+        return int(self._storage.filled.sum())
+
+    def put(self, rows: I64, vectors: F32) -> None:
+        """Adds or replaces the vectors of these rows."""
+        if not len(rows):
+            return
+        needed = int(rows.max()) + 1
+        if needed > len(self._storage.filled):
+            bigger = _Storage(self._dim, needed * 5 // 4)
+            old = len(self._storage.filled)
+            bigger.vectors[:old] = self._storage.vectors
+            bigger.filled[:old] = self._storage.filled
+            self._storage = bigger
+        self._storage.vectors[rows] = vectors
+        self._storage.filled[rows] = True
+
+    def remove(self, rows: I64) -> None:
+        """Takes these rows out."""
+        inside = rows[rows < len(self._storage.filled)]
+        self._storage.filled[inside] = False
+
+    def search(self, query: F32, n: int, allowed: Mask) -> tuple[I64, F32]:
+        """Returns rows and inner products of the `n` best allowed vectors, best first."""
+        storage = self._storage
+        selected = storage.filled.copy()
+        shared = min(len(allowed), len(selected))
+        selected[:shared] &= allowed[:shared]
+        selected[shared:] = False
+        wanted = min(n, int(selected.sum()))
+        if wanted <= 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        bits = np.packbits(selected, bitorder="little")
+        selector: Any = faiss.IDSelectorBitmap
+        parameters: Any = faiss.SearchParameters
+        only_these = parameters(sel=selector(bits))  # FAISS's types are those of C++, its wrappers take arrays
+        scores, rows = storage.index.search(query.reshape(1, -1).astype(np.float32), wanted, params=only_these)
+        order = np.lexsort((rows[0], -scores[0]))
+        return rows[0][order], scores[0][order]
+
+    def vectors(self, rows: I64) -> F32:
+        """Returns the vectors of these rows; NaN where there is none."""
+        storage = self._storage
+        found = np.full((len(rows), self._dim), np.nan, np.float32)
+        inside = rows < len(storage.filled)
+        inside[inside] = storage.filled[rows[inside]]
+        found[inside] = storage.vectors[rows[inside]]
+        return found

@@ -1,0 +1,170 @@
+"""The composition root: the only file that names concrete adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import faiss
+from fusionrec.candidates.v1 import candidates_service_pb2 as pb
+from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
+
+from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.adapters.grpc_embedder import GrpcEmbedder
+from services.candidates.adapters.grpc_histories import GrpcHistories
+from services.candidates.live.enricher import Enricher
+from services.candidates.live.histories import LiveHistories
+from services.candidates.live.version import LiveVersion
+from services.candidates.merge.finder import CandidateFinder
+from services.candidates.service import CandidatesService
+from services.candidates.servicer import CandidatesServicer
+from services.candidates.training.job import TrainingJob
+from services.candidates.versions.keeper import Versions
+from services.candidates.versions.version import KIND
+from services.candidates.workers import Workers
+from shared.artifacts import ArtifactStore, ArtifactWatcher
+from shared.data.nouns import EventType
+from shared.rpc.client import open_channel
+from shared.rpc.feed import LogFeed, read_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import grpc.aio
+
+    from services.candidates.ports import TextEmbedder
+    from services.candidates.settings import CandidatesSettings
+    from services.candidates.versions.version import Version
+    from shared.artifacts import Loaded, Manifest
+    from shared.data.splits import Protocol, Stage
+    from shared.rpc.server import Lifecycle
+    from shared.telemetry.progress import JobProgress
+
+SERVICE = "candidates"
+
+
+def build(settings: CandidatesSettings, embedder: TextEmbedder | None = None) -> CandidatesApp:
+    """Returns the service, not started yet; `embedder` replaces the embedding service. Call it in the event loop."""
+    return CandidatesApp(settings, embedder)
+
+
+class CandidatesApp:
+    """What the runner runs; see `shared.rpc.server.ServiceApp`."""
+
+    service_names: tuple[str, ...] = (pb.DESCRIPTOR.services_by_name["CandidatesService"].full_name,)
+
+    def __init__(self, settings: CandidatesSettings, embedder: TextEmbedder | None = None) -> None:
+        self._settings = settings
+        self._channels = [open_channel(settings.ingestion_address), open_channel(settings.embedding_address)]
+        ingestion, embedding = self._channels
+        self._feed = LogFeed(ingestion, exclude_types=[EventType.IMPRESSION])
+        self._embedder = embedder or GrpcEmbedder(embedding)
+        self._workers = Workers(settings.compute_threads, SERVICE)
+        # Loading takes seconds: in a thread of its own it does not stand in the way of answers.
+        self._loaders = Workers(1, f"{SERVICE}-load")
+        self._histories = LiveHistories(
+            GrpcHistories(ingestion, settings.history_events),
+            max_users=settings.cached_users,
+            max_events=settings.history_events,
+        )
+        store = ArtifactStore(settings.artifacts)
+        self._versions = Versions(
+            store,
+            make_index=FlatIndex,
+            make_live=self._make_live,
+            workers=self._loaders,
+            max_pinned=settings.pinned_versions,
+            settle_s=settings.settle_s,
+        )
+        self._watcher = ArtifactWatcher(
+            store,
+            KIND,
+            service=SERVICE,
+            on_loaded=self._use,
+            on_failed=self._cannot_use,
+            poll_s=settings.artifact_poll_s,
+        )
+        self._service = CandidatesService(
+            versions=self._versions,
+            finder=CandidateFinder(per_source=settings.per_source, rrf_k=settings.rrf_k),
+            histories=self._histories,
+            embedder=self._embedder,
+            rules=settings.rules,
+            workers=self._workers,
+        )
+        self._lifecycle: Lifecycle | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer to the server."""
+        pb_grpc.add_CandidatesServiceServicer_to_server(CandidatesServicer(self._service), server)
+
+    async def start(self, lifecycle: Lifecycle) -> None:
+        """Loads the current version, if any, and watches for the next."""
+        self._lifecycle = lifecycle
+        # One query is too small to share out: threads of BLAS and FAISS would only wait for each other.
+        threadpool_limits(1, "blas")
+        faiss.omp_set_num_threads(1)
+        await self._watcher.check()
+        self._watching = asyncio.create_task(self._watcher.run())
+
+    async def stop(self) -> None:
+        """Ends background work and closes the channels."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._versions.close()
+        self._workers.close()
+        self._loaders.close()
+        for channel in self._channels:
+            await channel.close()
+
+    def _make_live(self, version: Version) -> LiveVersion:
+        return LiveVersion(
+            version,
+            feed=self._feed,
+            enricher=Enricher(version, self._embedder, self._workers),
+            histories=self._histories,
+            rules=self._settings.rules,
+        )
+
+    async def _use(self, loaded: Loaded) -> None:
+        await self._versions.adopt(loaded)
+        if self._lifecycle is not None:
+            await self._lifecycle.ready()
+
+    async def _cannot_use(self, reason: str) -> None:
+        self._versions.failed(reason)
+        if self._lifecycle is not None and self._versions.live is None:
+            await self._lifecycle.not_ready(reason)
+
+
+async def train(
+    settings: CandidatesSettings, protocol: Protocol, stages: Sequence[Stage], progress: JobProgress
+) -> list[Manifest]:
+    """Reads the log, trains and publishes; returns the manifests.
+
+    Raises:
+        NothingToLearn: the log holds nothing to train on.
+        DependencyUnavailable: ingestion or embedding does not answer.
+
+    """
+    async with open_channel(settings.ingestion_address) as ingestion, open_channel(settings.embedding_address) as other:
+        read = 0
+
+        def on_batch(records: int) -> None:
+            nonlocal read
+            read += records
+            progress.update("read", read, 0)
+
+        snapshot = await read_snapshot(LogFeed(ingestion, exclude_types=[EventType.IMPRESSION]), on_batch=on_batch)
+        job = TrainingJob(
+            embedder=GrpcEmbedder(other),
+            store=ArtifactStore(settings.artifacts),
+            rules=settings.rules,
+            parameters=settings.hyperparameters,
+            keep_versions=settings.keep_versions,
+            progress=progress,
+        )
+        return await job.run(protocol, stages, snapshot)

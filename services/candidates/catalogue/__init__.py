@@ -1,0 +1,1 @@
+"""The items: their rows, whether they may be recommended, what a filter allows."""

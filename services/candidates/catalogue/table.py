@@ -1,0 +1,130 @@
+"""The item table: ids to rows, and which rows may be recommended at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.candidates.arrays import GrowingArray
+from services.candidates.catalogue.postings import Postings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.candidates.arrays import I64, Mask
+    from shared.data.nouns import Item, ItemFilter
+
+
+class ItemTable:
+    """Rows are given in order of arrival and never change. One writer, readers in other threads.
+
+    An id can have a row before its item arrives (events came first), and keeps it when the item is deleted.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+        self.ids: list[str] = []
+        self._items: list[Item | None] = []
+        self._fingerprints: list[str] = []
+        self._alive = GrowingArray(np.zeros(0, bool), False)
+        self._from = GrowingArray(np.zeros(0, np.float64), -np.inf)
+        self._until = GrowingArray(np.zeros(0, np.float64), np.inf)
+        self._postings = Postings()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def alive_count(self) -> int:
+        """Items in the catalogue."""
+        return int(self._alive.values.sum())
+
+    def row_of(self, item_id: str) -> int:
+        """Returns the row of an id, a new one when it has none."""
+        row = self.rows.get(item_id)
+        if row is None:
+            row = len(self.ids)
+            self._items.append(None)
+            self._fingerprints.append("")
+            for column in (self._alive, self._from, self._until):
+                column.grow(row + 1)
+            self.ids.append(item_id)
+            self.rows[item_id] = row
+        return row
+
+    def put(self, item: Item, item_fingerprint: str | None = None) -> tuple[int, bool]:
+        """Adds or replaces an item; returns its row and whether what the models read of it has changed.
+
+        Args:
+            item: the item.
+            item_fingerprint: `fingerprint(item)`, when that was computed from more than `item` holds.
+
+        """
+        row = self.row_of(item.item_id)
+        self._drop_postings(row)
+        self._items[row] = item
+        self._postings.add(row, item)
+        self._from.values[row] = -np.inf if item.available_from is None else item.available_from.timestamp()
+        self._until.values[row] = np.inf if item.available_until is None else item.available_until.timestamp()
+        self._alive.values[row] = True
+        before, now = self._fingerprints[row], item_fingerprint or fingerprint(item)
+        self._fingerprints[row] = now
+        return row, before != now
+
+    def remove(self, item_id: str) -> int | None:
+        """Takes an item out of the catalogue; returns its row, None when it was not in it."""
+        row = self.rows.get(item_id)
+        if row is None or not self._alive.values[row]:
+            return None
+        self._drop_postings(row)
+        self._alive.values[row] = False
+        self._items[row] = None
+        return row
+
+    def item(self, row: int) -> Item | None:
+        """Returns the item in a row; None when it is not in the catalogue."""
+        return self._items[row]
+
+    def is_alive(self, rows: I64) -> Mask:
+        """Returns which of these rows hold an item of the catalogue."""
+        return self._alive.values[rows]
+
+    def mark(self, row: int) -> str:
+        """Returns the fingerprint of the item last seen in a row; empty when there was none."""
+        return self._fingerprints[row]
+
+    def allowed(self, item_filter: ItemFilter, as_of: datetime, hidden: I64) -> Mask:
+        """Returns which rows may be recommended, bool (rows,).
+
+        Args:
+            item_filter: the caller's rules.
+            as_of: the time that decides availability.
+            hidden: rows that must not come (the user has seen them).
+
+        """
+        alive = self._alive.values
+        size = len(alive)
+        time = as_of.timestamp()
+        mask = alive & (self._from.values[:size] <= time) & (time < self._until.values[:size])
+        mask[hidden] = False
+        self._postings.narrow(mask, item_filter)
+        for item_id in item_filter.exclude_item_ids:
+            row = self.rows.get(item_id)
+            if row is not None and row < size:
+                mask[row] = False
+        return mask
+
+    def _drop_postings(self, row: int) -> None:
+        old = self._items[row]
+        if old is not None:
+            self._postings.remove(row, old)
+
+
+def fingerprint(item: Item) -> str:
+    """Returns a hash of all that the models read of an item: an item with another one must be mapped anew."""
+    attributes = sorted((name, type(value).__name__, str(value)) for name, value in item.attributes.items())
+    read = [item.title, item.text, list(item.categories), attributes]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Vector spaces and their indexes."""

@@ -1,0 +1,1 @@
+"""What keeps the current version up with the log between two trainings."""

@@ -1,0 +1,130 @@
+"""New and changed items: embedded, mapped, into the indexes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from services.candidates.sources.text import ItemTexts
+from shared.data.texts import item_text, item_title
+from shared.errors import FusionrecError, ModelMismatch
+
+if TYPE_CHECKING:
+    from services.candidates.arrays import F32
+    from services.candidates.ports import TextEmbedder
+    from services.candidates.versions.version import Version
+    from services.candidates.workers import Workers
+    from shared.data.nouns import Item
+
+log = structlog.get_logger(__name__)
+
+BATCH = 128
+"""Items embedded in one call."""
+URGENT = 64
+"""Up to this many waiting items are somebody's new items; more are an import, and can wait for people's queries."""
+FIRST_RETRY_S = 0.2
+LAST_RETRY_S = 2.0
+
+
+class Enricher:
+    """Works off the rows that wait for vectors; each row waits once, however often its item changes.
+
+    While the language model does not answer, items that have no vector yet are mapped from their attributes, and
+    all keep waiting for the real one.
+    """
+
+    def __init__(self, version: Version, embedder: TextEmbedder, workers: Workers) -> None:
+        self._version = version
+        self._embedder = embedder
+        self._workers = workers
+        self._waiting: dict[int, None] = {}
+        self._wake = asyncio.Event()
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
+        self.reason = ""
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait for a vector."""
+        return len(self._waiting)
+
+    def add(self, row: int) -> None:
+        """Asks for the vectors of the item in this row."""
+        self._waiting[row] = None
+        self._at_rest.clear()
+        self._wake.set()
+
+    def clear(self) -> None:
+        """Forgets what waits."""
+        self._waiting.clear()
+
+    async def at_rest(self) -> None:
+        """Waits until nothing waits, or what waits can only wait for the language model to answer again."""
+        await self._at_rest.wait()
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        delay = FIRST_RETRY_S
+        while True:
+            await self._wake.wait()
+            if not self._waiting:
+                self._wake.clear()
+                self._at_rest.set()
+                continue
+            rows = list(self._waiting)[:BATCH]
+            for row in rows:
+                del self._waiting[row]
+            if await self._enrich(rows):
+                delay = FIRST_RETRY_S
+                continue
+            for row in rows:
+                self._waiting[row] = None
+            self._at_rest.set()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY_S)
+
+    async def _enrich(self, rows: list[int]) -> bool:
+        items = {row: item for row in rows if (item := self._version.table.item(row)) is not None}
+        if not items:
+            return True
+        try:
+            texts = await self._embed(list(items.values()))
+        except FusionrecError as error:
+            if error.message != self.reason:
+                log.warning("items wait for their vectors", reason=error.message, waiting=self.waiting + len(rows))
+            self.reason = error.message
+            await self._place_without_text(items)
+            return False
+        self.reason = ""
+        await self._place(items, texts)
+        return True
+
+    async def _embed(self, items: list[Item]) -> ItemTexts:
+        texts = [item_text(item) for item in items] + [item_title(item) for item in items]
+        embedded = await self._embedder.embed(texts, urgent=self.waiting <= URGENT)
+        expected = self._version.about.embedding_version
+        if embedded.version != expected:
+            raise ModelMismatch(
+                f"the candidates model needs vectors of embedding {expected}, the service makes those of "
+                f"{embedded.version}: train anew"
+            )
+        return ItemTexts(embedded.vectors[: len(items)], embedded.vectors[len(items) :])
+
+    async def _place(self, items: dict[int, Item], texts: ItemTexts) -> None:
+        mapped = await self._workers.run(self._version.text_map.map, list(items.values()), texts)
+        self._put(items, mapped, texts.full)
+
+    async def _place_without_text(self, items: dict[int, Item]) -> None:
+        bare = {row: item for row, item in items.items() if not self._version.has_vectors(row)}
+        if bare:
+            nothing = np.full((len(bare), self._version.content_dim), np.nan, np.float32)
+            await self._place(bare, ItemTexts(nothing, nothing))
+
+    def _put(self, items: dict[int, Item], mapped: F32, content: F32) -> None:
+        rows = np.array(list(items), np.int64)
+        # Deleted or changed meanwhile: a changed one waits again already.
+        current = np.array([self._version.table.item(row) is item for row, item in items.items()], bool)
+        self._version.place(rows[current], mapped[current], content[current])

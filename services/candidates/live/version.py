@@ -1,0 +1,143 @@
+"""A version that follows the log: items come and go, likes are counted, histories stay fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from shared.data.nouns import Event, Item, ItemDeleted, UserForgotten
+from shared.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from services.candidates.live.enricher import Enricher
+    from services.candidates.live.histories import LiveHistories
+    from services.candidates.ports import EventFeed
+    from services.candidates.versions.version import Version
+    from shared.data.nouns import LogRecord
+    from shared.data.preferences import PreferenceRules
+
+log = structlog.get_logger(__name__)
+
+SERVICE = "candidates"
+RESTART_S = 1.0
+
+
+class LiveVersion:
+    """A version and the two tasks that keep it live: one follows the log, one gives new items their vectors.
+
+    The version's data ends at a cursor of the log; following begins there, so that nothing is missed between
+    training and serving, and nothing is lost by a restart.
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        *,
+        feed: EventFeed,
+        enricher: Enricher,
+        histories: LiveHistories,
+        rules: PreferenceRules,
+    ) -> None:
+        self.version = version
+        self.cursor = version.about.cursor
+        self._feed = feed
+        self._enricher = enricher
+        self._histories = histories
+        self._rules = rules
+        self._caught_up = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def reason(self) -> str:
+        """Why the live state is behind; empty when it is not."""
+        if not self._caught_up.is_set():
+            return "the log has not been read to its end yet: answers come from the data of the last training"
+        if self._enricher.reason:
+            return f"{self._enricher.waiting} items wait for their text vectors: {self._enricher.reason}"
+        return ""
+
+    def start(self) -> None:
+        """Starts following."""
+        self._tasks = [
+            asyncio.create_task(_supervised(self._follow, "log follower")),
+            asyncio.create_task(_supervised(self._enricher.run, "item enricher")),
+        ]
+
+    async def settled(self, timeout_s: float) -> None:
+        """Waits until the log is read to its end and new items have their vectors, at most `timeout_s` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._caught_up.wait()
+                await self._enricher.at_rest()
+
+    async def stop(self) -> None:
+        """Ends the tasks; the version still answers, from its last state."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        async for batch in self._feed.follow(self._reset, self.cursor):
+            for record in batch.records:
+                self._apply(record)
+            self.cursor = batch.cursor
+            if batch.records:
+                metrics.LOG_SEQUENCE.labels(SERVICE).set(batch.records[-1].sequence)
+                metrics.CATALOGUE_ITEMS.labels(SERVICE).set(self.version.table.alive_count)
+            if batch.caught_up:
+                self._caught_up.set()
+
+    def _apply(self, record: LogRecord) -> None:
+        match record.body:
+            case Event() as event:
+                self._histories.add(record.sequence, event)
+                if self._rules.signal(event) > 0:
+                    self._count_like(event.item_id)
+            case Item() as item:
+                self._put(item)
+            case ItemDeleted(item_id):
+                self._remove(item_id)
+            case UserForgotten(user_id):
+                self._histories.forget(record.sequence, user_id)
+
+    def _count_like(self, item_id: str) -> None:
+        row = self.version.table.row_of(item_id)
+        self.version.popular.grow(row + 1)
+        self.version.popular.add(row)
+
+    def _put(self, item: Item) -> None:
+        row, changed = self.version.table.put(item)
+        self.version.popular.grow(row + 1)
+        if changed or not self.version.has_vectors(row):
+            self._enricher.add(row)
+
+    def _remove(self, item_id: str) -> None:
+        row = self.version.table.remove(item_id)
+        if row is not None:
+            self.version.spaces.remove(np.array([row], np.int64))
+
+    def _reset(self) -> None:
+        """Drops the live state: what is not in the new log is not in the catalogue."""
+        log.warning("the log was replaced: the catalogue is read anew")
+        self._caught_up.clear()
+        self._enricher.clear()
+        self._histories.clear()
+        self.version.popular.reset()
+        for item_id in self.version.table.ids:
+            # Vectors stay: an item that comes back unchanged needs no new ones. What is not in the table is not found.
+            self.version.table.remove(item_id)
+
+
+async def _supervised(work: Callable[[], Awaitable[None]], name: str) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # live state must not end with one bad record; the log has it, and it goes on after it
+            log.exception("background work failed; it is started again", work=name)
+        await asyncio.sleep(RESTART_S)

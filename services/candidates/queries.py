@@ -1,0 +1,143 @@
+"""Questions and answers of this service in domain terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.data.nouns import ItemFilter, SeenPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from services.candidates.arrays import F32, F64, Mask
+    from services.candidates.merge.evidence import Evidence
+    from shared.data.nouns import HistoryEvent, Temperature
+    from shared.telemetry.stages import StageTime
+
+
+@dataclass(frozen=True)
+class CandidateQuery:
+    """Asks for candidates; see `GetCandidatesRequest` for the meaning of each part."""
+
+    user_id: str
+    history: tuple[HistoryEvent, ...] | None
+    k: int
+    sources: tuple[str, ...] = ()
+    item_filter: ItemFilter = field(default_factory=ItemFilter)
+    seen_policy: SeenPolicy = SeenPolicy.HIDE_ALL_SEEN
+    score_item_ids: tuple[str, ...] = ()
+    model_version: str = ""
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What one source did in one call; `compute_us` in microseconds."""
+
+    source: str
+    proposed: int
+    compute_us: int
+    failed: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateSet:
+    """Candidates side by side: ids, merged scores float64, and which are new, all of the same length."""
+
+    item_ids: list[str]
+    scores: F64
+    is_new: Mask
+    evidence: Evidence
+    reports: tuple[SourceReport, ...]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Which version answered, and where the time went."""
+
+    version: str
+    index_version: str
+    stages: tuple[StageTime, ...]
+    embedding_version: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateAnswer:
+    """The answer to a `CandidateQuery`."""
+
+    candidates: CandidateSet
+    temperature: Temperature
+    served: Served
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarQuery:
+    """Asks for neighbours of an item, a vector, float32 (dim,), or a text: exactly one is set."""
+
+    k: int
+    space: str
+    item_id: str = ""
+    vector: F32 | None = None
+    text: str = ""
+    item_filter: ItemFilter = field(default_factory=ItemFilter)
+    model_version: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarAnswer:
+    """The neighbours' ids and cosines, nearest first."""
+
+    item_ids: list[str]
+    similarities: list[float]
+    space: str
+    served: Served
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """A loaded source."""
+
+    name: str
+    description: str
+    items: int
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """A loaded index."""
+
+    space: str
+    type: str
+    dim: int
+    vectors: int
+    added_live: int
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """A version that can be asked for."""
+
+    version: str
+    created_at: datetime
+    labels: Mapping[str, str]
+    lineage: Mapping[str, str]
+    data_sequence: int
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class ServiceInfo:
+    """What is loaded; without a version all but `status_reason` and `versions` is empty."""
+
+    status_reason: str
+    versions: tuple[VersionInfo, ...]
+    model_version: str = ""
+    index_version: str = ""
+    embedding_version: str = ""
+    sources: tuple[SourceInfo, ...] = ()
+    indexes: tuple[IndexInfo, ...] = ()
+    catalogue_items: int = 0
+    cursor: str = ""

@@ -1,0 +1,205 @@
+"""The use cases: candidates, similar items, what is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.candidates.index.spaces import CF, CONTENT, SPACES, unit
+from services.candidates.profile import build_profile
+from services.candidates.queries import (
+    CandidateAnswer,
+    IndexInfo,
+    Served,
+    ServiceInfo,
+    SimilarAnswer,
+    SourceInfo,
+    VersionInfo,
+)
+from shared.data.nouns import temperature
+from shared.errors import InvalidField, ModelMismatch, NotFound, shown
+from shared.telemetry.stages import Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.candidates.arrays import F32
+    from services.candidates.live.histories import LiveHistories
+    from services.candidates.merge.finder import CandidateFinder
+    from services.candidates.ports import TextEmbedder
+    from services.candidates.queries import CandidateQuery, CandidateSet, SimilarQuery
+    from services.candidates.versions.keeper import Versions
+    from services.candidates.versions.version import Version
+    from services.candidates.workers import Workers
+    from shared.data.nouns import HistoryEvent
+    from shared.data.preferences import PreferenceRules
+
+SERVICE = "candidates"
+
+
+class CandidatesService:
+    """Answers questions with the versions at hand. Computes in threads, never in the event loop."""
+
+    def __init__(
+        self,
+        *,
+        versions: Versions,
+        finder: CandidateFinder,
+        histories: LiveHistories,
+        embedder: TextEmbedder,
+        rules: PreferenceRules,
+        workers: Workers,
+    ) -> None:
+        self._versions = versions
+        self._finder = finder
+        self._histories = histories
+        self._embedder = embedder
+        self._rules = rules
+        self._workers = workers
+
+    async def get_candidates(self, query: CandidateQuery) -> CandidateAnswer:
+        """Returns candidates for one user.
+
+        Raises:
+            ModelNotReady, NotFound: there is no such version.
+            InvalidField: an unknown source.
+            DependencyUnavailable: the history must be read and ingestion does not answer.
+
+        """
+        stages = Stages(SERVICE)
+        version, is_live = await self._versions.get(query.model_version)
+        with stages.stage("history"):
+            history = await self._history(query, is_live=is_live)
+        return await self._workers.run(self._answer, version, query, history, stages)
+
+    async def batch_get_candidates(self, queries: Sequence[CandidateQuery]) -> list[CandidateAnswer]:
+        """Returns the answers in the order of the queries; one that fails fails the call."""
+        return list(await asyncio.gather(*(self.get_candidates(query) for query in queries)))
+
+    async def get_similar_items(self, query: SimilarQuery) -> SimilarAnswer:
+        """Returns the nearest items by cosine.
+
+        Raises:
+            ModelNotReady, NotFound: there is no such version or item, or the item has no vector in the space.
+            InvalidField: an unknown space, or a vector that does not fit it.
+            ModelMismatch: the text would be embedded by another model than the version's.
+            DependencyUnavailable: a text must be embedded and embedding does not answer.
+
+        """
+        stages = Stages(SERVICE)
+        space = query.space or CF
+        if space not in SPACES:
+            raise InvalidField("space", query.space, f"one of {', '.join(SPACES)}", "leave it empty for cf")
+        version, _ = await self._versions.get(query.model_version)
+        embedding = ""
+        if query.text:
+            with stages.stage("embed"):
+                vector = await self._text_vector(version, query.text, space)
+            embedding = version.about.embedding_version
+        elif query.vector is not None:
+            vector = _checked(query.vector, version, space)
+        else:
+            vector = _vector_of(version, query.item_id, space)
+        with stages.stage("search"):
+            found = await self._workers.run(_nearest, version, query, space, vector)
+        served = Served(version.about.version, version.index_version, tuple(stages.times), embedding)
+        return SimilarAnswer(*found, space, served)
+
+    async def info(self, name: str) -> ServiceInfo:
+        """Returns what is loaded of a version, an empty name meaning the current one.
+
+        Raises:
+            NotFound: no version of that name.
+
+        """
+        abouts = await self._versions.known()
+        live = self._versions.live
+        current = "" if live is None else live.version.about.version
+        versions = tuple(
+            VersionInfo(one.version, one.created_at, one.labels, one.lineage, one.sequence, one.version == current)
+            for one in abouts
+        )
+        if not name and live is None:
+            return ServiceInfo(self._versions.reason, versions)
+        version, is_live = await self._versions.get(name)
+        indexes = tuple(
+            IndexInfo(space, index.type, index.dim, index.count, version.added_live(space))
+            for space, index in version.spaces.similar.items()
+        )
+        return ServiceInfo(
+            status_reason=self._versions.reason,
+            versions=versions,
+            model_version=version.about.version,
+            index_version=version.index_version,
+            embedding_version=version.about.embedding_version,
+            sources=tuple(SourceInfo(one.name, one.description, one.n_items) for one in version.sources.values()),
+            indexes=indexes,
+            catalogue_items=version.table.alive_count,
+            cursor=live.cursor if is_live and live is not None else version.about.cursor,
+        )
+
+    async def _history(self, query: CandidateQuery, *, is_live: bool) -> tuple[HistoryEvent, ...]:
+        if query.history is not None:
+            return query.history
+        read = self._histories.read if is_live else self._histories.read_stored
+        events = await read(query.user_id)
+        if query.as_of is None:
+            return events
+        return tuple(event for event in events if event.timestamp < query.as_of)
+
+    def _answer(
+        self, version: Version, query: CandidateQuery, history: tuple[HistoryEvent, ...], stages: Stages
+    ) -> CandidateAnswer:
+        profile = build_profile(history, version.table.rows, self._rules)
+        as_of = query.as_of or datetime.now(UTC)
+        found: CandidateSet
+        if query.score_item_ids:
+            found = self._finder.score(version, query, profile, stages)
+        else:
+            found = self._finder.find(version, query, profile, as_of, stages)
+        served = Served(version.about.version, version.index_version, tuple(stages.times))
+        return CandidateAnswer(found, temperature(profile.events), served)
+
+    async def _text_vector(self, version: Version, text: str, space: str) -> F32:
+        embedded = await self._embedder.embed([text], urgent=True)
+        if embedded.version != version.about.embedding_version:
+            raise ModelMismatch(
+                f"candidates {version.about.version} has vectors of embedding {version.about.embedding_version}, the "
+                f"embedding service makes those of {embedded.version}: train anew"
+            )
+        if np.isnan(embedded.vectors).any():
+            raise InvalidField("text", text, "a text with words", "the language model found nothing to read in it")
+        if space == CONTENT:
+            return np.asarray(embedded.vectors[0])
+        mapped = await self._workers.run(version.text_map.map_text, embedded.vectors)
+        return np.asarray(mapped[0])
+
+
+def _checked(vector: F32, version: Version, space: str) -> F32:
+    dim = version.spaces.similar[space].dim
+    if len(vector) != dim:
+        raise InvalidField("vector.dim", len(vector), f"{dim}, the dimension of {space}", "send a vector of that space")
+    if not vector.any():
+        raise InvalidField("vector.data", "zeros", "a vector that is not all zero", "cosine needs a direction")
+    return vector
+
+
+def _vector_of(version: Version, item_id: str, space: str) -> F32:
+    row = version.table.rows.get(item_id)
+    if row is None or version.table.item(row) is None:
+        raise NotFound(f"no item {shown(item_id)} in the catalogue")
+    vector: F32 = version.spaces.similar[space].vectors(np.array([row], np.int64))[0]
+    if np.isnan(vector).any():
+        raise NotFound(f"item {shown(item_id)} has no vector in the space {space}: it has no text or waits for it")
+    return vector
+
+
+def _nearest(version: Version, query: SimilarQuery, space: str, vector: F32) -> tuple[list[str], list[float]]:
+    own = version.table.rows.get(query.item_id)
+    hidden = np.array([] if own is None else [own], np.int64)
+    allowed = version.table.allowed(query.item_filter, datetime.now(UTC), hidden)
+    rows, cosines = version.spaces.similar[space].search(unit(vector[None, :])[0], query.k, allowed)
+    return [version.table.ids[row] for row in rows.tolist()], np.clip(cosines, -1, 1).tolist()

@@ -1,0 +1,62 @@
+"""RPC methods: decode, call, encode."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
+
+from services.candidates import convert
+from shared.errors import NotServedYet
+
+if TYPE_CHECKING:
+    from fusionrec.candidates.v1 import candidates_service_pb2 as pb
+
+    from services.candidates.service import CandidatesService
+    from shared.rpc.handlers import Context
+
+
+class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
+    """`fusionrec.candidates.v1.CandidatesService`."""
+
+    def __init__(self, service: CandidatesService) -> None:
+        self._service = service
+
+    async def GetCandidates(  # noqa: N802 (name of the RPC)
+        self, request: pb.GetCandidatesRequest, context: Context
+    ) -> pb.GetCandidatesResponse:
+        """Returns the items most worth ranking for one user."""
+        del context
+        answer = await self._service.get_candidates(convert.decode_candidates(request))
+        # Some thousand small messages take milliseconds to build.
+        return await asyncio.to_thread(convert.encode_candidates, answer)
+
+    async def BatchGetCandidates(  # noqa: N802 (name of the RPC)
+        self, request: pb.BatchGetCandidatesRequest, context: Context
+    ) -> pb.BatchGetCandidatesResponse:
+        """Returns the same for many users."""
+        del context
+        answers = await self._service.batch_get_candidates(convert.decode_batch(request))
+        return await asyncio.to_thread(convert.encode_batch, answers)
+
+    async def GetSimilarItems(  # noqa: N802 (name of the RPC)
+        self, request: pb.GetSimilarItemsRequest, context: Context
+    ) -> pb.GetSimilarItemsResponse:
+        """Returns the neighbours of an item, a vector or a text."""
+        del context
+        return convert.encode_similar(await self._service.get_similar_items(convert.decode_similar(request)))
+
+    async def GetSimilarUsers(  # noqa: N802 (name of the RPC)
+        self, request: pb.GetSimilarUsersRequest, context: Context
+    ) -> pb.GetSimilarUsersResponse:
+        """Refuses: not served yet."""
+        del request, context
+        raise NotServedYet("Candidates.GetSimilarUsers", "the user_knn source")
+
+    async def GetIndexInfo(  # noqa: N802 (name of the RPC)
+        self, request: pb.GetIndexInfoRequest, context: Context
+    ) -> pb.GetIndexInfoResponse:
+        """Returns what is loaded."""
+        del context
+        return convert.encode_info(await self._service.info(convert.decode_info(request)))

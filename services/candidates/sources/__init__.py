@@ -1,0 +1,1 @@
+"""Candidate sources: each knows one reason to recommend an item."""

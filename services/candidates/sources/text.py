@@ -1,0 +1,199 @@
+"""Language model vectors and attributes, aligned to the ALS space: how an item without events gets into it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.candidates.ports import Proposal
+from services.candidates.sources.als import NO_LIKES
+from services.candidates.sources.attributes import AttributeEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from services.candidates.arrays import F32, I64, Mask
+    from services.candidates.ports import VectorIndex
+    from services.candidates.profile import Profile
+    from services.candidates.sources.als import AlsModel
+    from services.candidates.sources.hyperparameters import TextParameters
+    from shared.data.nouns import Item
+
+_BIAS_PENALTY = 1e-3
+"""Ridge penalty of the constant: next to none."""
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTexts:
+    """Language model vectors of items, float32 (items, dim), NaN rows where there is none.
+
+    `full` of all that is written on the item, `title` of its title alone.
+    """
+
+    full: F32
+    title: F32
+
+
+@dataclass(frozen=True, eq=False)
+class TextMap:
+    """Ridge regression from [vector, attributes, share missing, 1] to ALS item factors.
+
+    Trained on each item twice, the second time as if only its title were known: one map for both kinds. An item
+    that lacks attributes is drawn towards its neighbours by title (softmax-weighted mean of their factors). Items
+    without any vector (the language model did not answer yet) are mapped from their attributes alone by a ridge of
+    their own, `attribute_weights`.
+    """
+
+    encoder: AttributeEncoder
+    weights: F32
+    attribute_weights: F32
+    neighbour_titles: F32
+    neighbour_factors: F32
+    parameters: TextParameters
+
+    @classmethod
+    def fit(
+        cls, items: Sequence[Item], texts: ItemTexts, factors: F32, likes: I64, parameters: TextParameters
+    ) -> TextMap:
+        """Fits the map on the items with at least one like.
+
+        Args:
+            items: the catalogue, n items.
+            texts: their vectors.
+            factors: their ALS factors, (n, factors).
+            likes: their number of likes, (n,): an item counts with the square root of it.
+            parameters: hyperparameters.
+
+        """
+        encoder = AttributeEncoder.fit(items, parameters)
+        liked = np.flatnonzero(likes > 0)
+        attributes = encoder.encode([items[row] for row in liked.tolist()])
+        weight = np.sqrt(likes[liked]).astype(np.float32)
+        alone = _ridge(_design(encoder, None, attributes), factors[liked], weight, parameters.regularization)
+        has_text = ~np.isnan(texts.full[liked, 0]) & ~np.isnan(texts.title[liked, 0])
+        rows, attributes, weight = liked[has_text], attributes[has_text], weight[has_text]
+        titles, targets = texts.title[rows], factors[rows]
+        shown = _design(encoder, texts.full[rows], attributes)
+        masked = _design(encoder, titles, np.zeros_like(attributes))
+        weights = _ridge(
+            np.vstack([shown, masked]),
+            np.vstack([targets, targets]),
+            np.concatenate([weight, weight * np.float32(parameters.masked_weight)]),
+            parameters.regularization,
+        )
+        return cls(encoder, weights, alone, titles, targets, parameters)
+
+    @property
+    def dim(self) -> int:
+        """Length of the mapped vectors."""
+        return int(self.weights.shape[1])
+
+    def map(self, items: Sequence[Item], texts: ItemTexts) -> F32:
+        """Returns the items' vectors in the ALS space, (items, factors); NaN rows where nothing is known of one."""
+        attributes = self.encoder.encode(items)
+        missing = self.encoder.missing(attributes)
+        mapped = np.full((len(items), self.dim), np.nan, np.float32)
+        has_text = ~np.isnan(texts.full[:, 0])
+        rows = np.flatnonzero(has_text)
+        if len(rows):
+            mapped[rows] = _design(self.encoder, texts.full[rows], attributes[rows]) @ self.weights
+            lacking = rows[missing[rows] > 0]
+            mapped[lacking] += self._from_neighbours(texts.title[lacking], missing[lacking])
+        rows = np.flatnonzero(~has_text & attributes.any(axis=1))
+        mapped[rows] = _design(self.encoder, None, attributes[rows]) @ self.attribute_weights
+        return mapped
+
+    def map_text(self, vectors: F32) -> F32:
+        """Returns free texts' vectors, (texts, dim), in the ALS space: as of items with a title and nothing else."""
+        attributes = np.zeros((len(vectors), self.encoder.width), np.float32)
+        missing = self.encoder.missing(attributes)
+        mapped = _design(self.encoder, vectors, attributes) @ self.weights
+        moved: F32 = mapped + self._from_neighbours(vectors, missing)
+        return moved
+
+    def _from_neighbours(self, titles: F32, missing: F32) -> F32:
+        count = min(self.parameters.neighbours, len(self.neighbour_titles))
+        if not count or not len(titles):
+            return np.zeros((len(titles), self.dim), np.float32)
+        cosines = np.nan_to_num(titles) @ self.neighbour_titles.T
+        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        near = np.take_along_axis(cosines, nearest, axis=1)
+        attention = np.exp(self.parameters.sharpness * (near - near.max(axis=1, keepdims=True)))
+        attention /= attention.sum(axis=1, keepdims=True)
+        mean = np.einsum("ij,ijk->ik", attention, self.neighbour_factors[nearest])
+        moved: F32 = (self.parameters.neighbour_share * missing[:, None] * mean).astype(np.float32)
+        return moved
+
+    def save(self, folder: Path) -> None:
+        """Writes the map into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("weights", "attribute_weights", "neighbour_factors"):
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        np.save(folder / "neighbour_titles.npy", self.neighbour_titles.astype(np.float16))
+        (folder / "text.json").write_text(json.dumps(self.encoder.to_json()))
+
+    @classmethod
+    def load(cls, folder: Path, parameters: TextParameters) -> TextMap:
+        """Reads what `save` wrote.
+
+        Raises:
+            OSError, ValueError, KeyError: the folder does not hold a map.
+
+        """
+        encoder = AttributeEncoder.from_json(json.loads((folder / "text.json").read_text()))
+        titles = np.load(folder / "neighbour_titles.npy").astype(np.float32)
+        weights, alone, factors = (
+            np.load(folder / f"{name}.npy") for name in ("weights", "attribute_weights", "neighbour_factors")
+        )
+        return cls(encoder, weights, alone, titles, factors, parameters)
+
+
+def _design(encoder: AttributeEncoder, vectors: F32 | None, attributes: F32) -> F32:
+    parts = [attributes, encoder.missing(attributes)[:, None], np.ones((len(attributes), 1), np.float32)]
+    return np.hstack(parts if vectors is None else [vectors, *parts])
+
+
+def _ridge(features: F32, targets: F32, weights: F32, penalty: float) -> F32:
+    """Solves weighted ridge regression; the last feature is the constant. Returns (features, targets)."""
+    weighted = features.T * weights
+    left = (weighted @ features).astype(np.float64)
+    penalties = np.full(len(left), penalty)
+    penalties[-1] = _BIAS_PENALTY
+    left[np.diag_indices_from(left)] += penalties
+    solution: F32 = np.linalg.solve(left, (weighted @ targets).astype(np.float64)).astype(np.float32)
+    return solution
+
+
+class TextSource:
+    """Items whose text and attributes fit the user's factors: also those without any event."""
+
+    name = "text"
+    proposes = True
+    description = "ridge map from language model vector and attributes to the ALS space"
+
+    def __init__(self, als: AlsModel, index: VectorIndex) -> None:
+        self._als = als
+        self._index = index
+
+    @property
+    def n_items(self) -> int:
+        """Items with a mapped vector."""
+        return self._index.count
+
+    def propose(self, profile: Profile, n: int, allowed: Mask) -> Proposal:
+        """Searches the mapped vectors with the user's factors."""
+        user = self._als.fold_in(profile)
+        if not user.any():
+            return Proposal.nothing(NO_LIKES)
+        return Proposal(*self._index.search(user, n, allowed))
+
+    def score(self, profile: Profile, rows: I64) -> F32:
+        """Returns inner products of the user's factors and mapped vectors; NaN for items without one."""
+        user = self._als.fold_in(profile)
+        if not user.any():
+            return np.full(len(rows), np.nan, np.float32)
+        return self._index.vectors(rows) @ user

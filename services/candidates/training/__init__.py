@@ -1,0 +1,1 @@
+"""The training job: the log in, one artifact per version out."""

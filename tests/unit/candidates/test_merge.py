@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from services.candidates.catalogue.table import ItemTable
+from services.candidates.merge.evidence import ranks_by_score, ranks_in_lists
+from services.candidates.merge.finder import FAILED, CandidateFinder
+from services.candidates.merge.fusion import fuse
+from services.candidates.ports import Proposal
+from services.candidates.profile import Profile
+from services.candidates.queries import CandidateQuery
+from services.candidates.sources.popular import PopularSource
+from services.candidates.sources.ranking import best
+from shared.data.nouns import Item
+from shared.errors import InvalidField
+from shared.telemetry.stages import Stages
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+NOBODY = Profile(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+def test_reciprocal_ranks_add_up():
+    rows, scores = fuse([np.array([5, 3, 9]), np.array([3, 7])], 60)
+    assert rows.tolist() == [3, 5, 7, 9]
+    np.testing.assert_allclose(scores, [1 / 62 + 1 / 61, 1 / 61, 1 / 62, 1 / 63])
+
+
+def test_nothing_merges_to_nothing():
+    assert len(fuse([], 60)[0]) == 0
+    assert len(fuse([np.zeros(0, np.int64)], 60)[0]) == 0
+
+
+def test_equal_merged_scores_come_in_row_order():
+    assert fuse([np.array([8]), np.array([2])], 60)[0].tolist() == [2, 8]
+
+
+def test_ranks():
+    lists = [np.array([4, 2]), np.array([2])]
+    assert ranks_in_lists(lists, np.array([2, 4, 0]), 10).tolist() == [[2, 1], [1, 0], [0, 0]]
+    scores = np.array([[1.0, np.nan], [3.0, 2.0], [1.0, 5.0]], np.float32)
+    assert ranks_by_score(scores).tolist() == [[2, 0], [1, 2], [3, 1]]
+
+
+def test_best_decides_ties_by_row():
+    proposal = best(np.array([9, 1, 5, 7]), np.array([1, 1, 2, 1], np.float32), 3)
+    assert proposal.rows.tolist() == [5, 1, 7]
+
+
+class Broken:
+    name = "broken"
+    proposes = True
+
+    def propose(self, *_):
+        raise ZeroDivisionError
+
+    def score(self, *_):
+        raise ZeroDivisionError
+
+
+class BreaksLate(Broken):
+    name = "late"
+
+    def propose(self, *_):
+        return Proposal(np.array([1]), np.array([1], np.float32))
+
+
+def version_with(*sources):
+    table = ItemTable()
+    for number in range(400):
+        table.put(Item(f"i{number}", "t"))
+    return SimpleNamespace(
+        table=table,
+        sources={source.name: source for source in sources},
+        is_new=lambda rows: np.zeros(len(rows), bool),
+    )
+
+
+def query(**fields):
+    return CandidateQuery(**{"user_id": "u", "history": None, "k": 5, **fields})
+
+
+@pytest.fixture
+def popular():
+    return PopularSource(np.arange(400))
+
+
+FINDER = CandidateFinder(per_source=10, rrf_k=60)
+
+
+def test_a_broken_source_is_named_and_the_others_answer(popular):
+    version = version_with(Broken(), popular, BreaksLate())
+    found = FINDER.find(version, query(), NOBODY, NOW, Stages("candidates"))
+    assert set(found.item_ids) >= {"i399", "i398"}
+    assert {one.source: (one.failed, one.reason) for one in found.reports} == {
+        "broken": (True, FAILED),
+        "popular": (False, ""),
+        "late": (True, FAILED),
+    }
+    column = found.evidence.names.index("broken")
+    assert np.isnan(found.evidence.scores[:, column]).all()
+    scored = FINDER.score(version, query(score_item_ids=("i3",)), NOBODY, Stages("candidates"))
+    assert [one.failed for one in scored.reports] == [True, False, True]
+
+
+def test_sources_dig_deeper_when_the_lists_are_too_short(popular):
+    found = FINDER.find(version_with(popular), query(k=300), NOBODY, NOW, Stages("candidates"))
+    assert len(found.item_ids) == 300
+    assert found.item_ids[0] == "i399"
+
+
+def test_an_unknown_source_is_refused_with_the_valid_names(popular):
+    with pytest.raises(InvalidField, match="one of popular"):
+        FINDER.find(version_with(popular), query(sources=("magic",)), NOBODY, NOW, Stages("candidates"))
+
+
+def test_scored_items_are_merged_by_their_places_among_each_other(popular):
+    asked = ("i7", "unknown", "i9", "i7")
+    found = FINDER.score(version_with(popular), query(score_item_ids=asked), NOBODY, Stages("candidates"))
+    assert found.evidence.ranks[:, 0].tolist() == [2, 0, 1, 3]
+    np.testing.assert_allclose(found.scores, [1 / 62, 0, 1 / 61, 1 / 63])
