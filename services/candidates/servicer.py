@@ -52,7 +52,7 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
     ) -> pb.GetSimilarUsersResponse:
         """Refuses: not served yet."""
         del request, context
-        raise NotServedYet("Candidates.GetSimilarUsers", "the user_knn source")
+        raise NotServedYet("GetSimilarUsers", "the user_knn source")
 
     async def GetIndexInfo(  # noqa: N802 (name of the RPC)
         self, request: pb.GetIndexInfoRequest, context: Context

@@ -41,7 +41,7 @@ class EmbeddingServicer(rpc.EmbeddingServiceServicer):
 
     async def Attribute(self, _request: pb.AttributeRequest, _context: Any) -> pb.AttributeResponse:  # noqa: N802 (gRPC's name)
         """Not served yet."""
-        raise NotServedYet("Attribute", "the issue that adds token attributions")
+        raise NotServedYet("Attribute", "token attributions (integrated gradients)")
 
     async def GetModelInfo(self, _request: pb.GetModelInfoRequest, _context: Any) -> pb.GetModelInfoResponse:  # noqa: N802 (gRPC's name)
         """Says what is loaded."""

@@ -51,7 +51,7 @@ class EvaluatorServicer(pb_grpc.EvaluatorServiceServicer):
 
     async def EvaluateOnline(self, request: pb.EvaluateOnlineRequest, context: Context) -> pb.EvaluateOnlineResponse:
         """Is not served yet."""
-        raise NotServedYet("EvaluateOnline", "logged outcomes")
+        raise NotServedYet("EvaluateOnline", "logged outcomes joined to impressions")
 
     async def CompareVariants(self, request: pb.CompareVariantsRequest, context: Context) -> pb.CompareVariantsResponse:
         """Is not served yet."""

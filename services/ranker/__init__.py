@@ -1,0 +1,1 @@
+"""Ranker: the fusion. Calls the other services, scores, explains, answers Recommend."""

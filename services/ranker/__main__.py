@@ -1,0 +1,72 @@
+"""`python -m services.ranker serve` and `python -m services.ranker train --protocol warm`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+# Read when numpy is imported. Calls are answered side by side; BLAS threads inside of each would wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from shared.data.splits import Protocol
+
+if TYPE_CHECKING:
+    from services.ranker.settings import RankerSettings
+
+TO_DO_FIRST = 2
+"""Exit code of a training that needs something else to be done before; the message says what."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    from services.ranker.settings import RankerSettings
+
+    settings = RankerSettings()
+    if options.command == "serve":
+        from services.ranker.bootstrap import RankerApp
+        from shared.rpc.server import serve
+
+        return serve(lambda: RankerApp(settings), settings, "ranker")
+    return _train(settings, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.ranker", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="answer calls; settings from RANKER_… environment variables")
+    train = commands.add_parser("train", help="train the fusion models and publish them")
+    train.add_argument("--protocol", required=True, choices=[one.value for one in Protocol])
+    train.add_argument("--fusion", default="gbdt,linear", help="fusion models to train, comma separated")
+    train.add_argument("--progress", choices=["auto", "json"], default="auto", help="how progress is reported")
+    return parser
+
+
+def _train(settings: RankerSettings, options: argparse.Namespace) -> int:
+    import asyncio
+
+    from services.ranker.bootstrap import train
+    from shared.errors import FusionrecError, ModelNotReady, NotFound
+    from shared.telemetry.logs import configure_logs
+    from shared.telemetry.progress import open_progress
+
+    configure_logs("ranker", level=settings.log_level, json_lines=settings.log_json)
+    fusions = [name for name in options.fusion.split(",") if name]
+    try:
+        with open_progress(options.progress, sys.stderr) as progress:
+            manifests = asyncio.run(train(settings, Protocol(options.protocol), fusions, progress))
+    except FusionrecError as error:
+        sys.stderr.write(f"ranker: {error.message}\n")
+        return TO_DO_FIRST if isinstance(error, ModelNotReady | NotFound) else 1
+    for manifest in manifests:
+        labels = " ".join(f"{name}={value}" for name, value in manifest.labels.items())
+        numbers = " ".join(f"{name.replace(' ', '_')}={value:.4f}" for name, value in manifest.metrics.items())
+        sys.stdout.write(f"{manifest.version} {labels} {numbers}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

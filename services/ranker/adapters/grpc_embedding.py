@@ -1,0 +1,40 @@
+"""Text vectors over gRPC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from fusionrec.embedding.v1 import embedding_service_pb2 as pb
+from fusionrec.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
+
+from services.ranker.ports import Embedded
+from shared.rpc import client
+from shared.rpc.convert import decode_vector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import grpc.aio
+
+COMPONENT = "embedding"
+
+
+class GrpcEmbedding:
+    """`TextEncoder` over one channel to embedding."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = pb_grpc.EmbeddingServiceStub(channel)
+
+    async def embed(self, texts: Sequence[str], timeout_s: float, *, bulk: bool = False) -> Embedded:
+        """Returns one vector per text; see `TextEncoder`."""
+        priority = pb.PRIORITY_BULK if bulk else pb.PRIORITY_INTERACTIVE
+        request = pb.EmbedRequest(texts=texts, priority=priority)
+        reply = await client.call(self._stub.Embed(request, timeout=timeout_s), COMPONENT)
+        ok = np.array([one.HasField("vector") for one in reply.embeddings], dtype=np.bool_)
+        dim = max((one.vector.dim for one in reply.embeddings), default=0)
+        vectors = np.zeros((len(ok), dim), dtype=np.float32)
+        for row in np.flatnonzero(ok):
+            vectors[row] = decode_vector(reply.embeddings[row].vector, "embeddings.vector")
+        versions = {one.kind: one.version for one in reply.served_by.models}
+        return Embedded(vectors, ok, versions.get("embedding", ""))

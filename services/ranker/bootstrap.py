@@ -1,0 +1,201 @@
+"""The composition root of the ranker: the only file that names concrete adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from fusionrec.ranker.v1 import ranker_service_pb2, ranker_service_pb2_grpc
+
+from services.ranker.adapters.grpc_candidates import GrpcCandidates
+from services.ranker.adapters.grpc_embedding import GrpcEmbedding
+from services.ranker.adapters.grpc_ingestion import GrpcIngestion
+from services.ranker.explain.reasons import Reasons
+from services.ranker.items.follower import Follower
+from services.ranker.items.live import LiveItems
+from services.ranker.models.model import KIND
+from services.ranker.models.shelf import ModelShelf
+from services.ranker.pipeline.call import SERVICE
+from services.ranker.pipeline.hydrate.hydrate import Hydrate
+from services.ranker.pipeline.hydrate.known import KnownHistories
+from services.ranker.pipeline.record.record import ImpressionRecorder
+from services.ranker.pipeline.sources.sources import Sources
+from services.ranker.pipeline.timeouts import Timeouts
+from services.ranker.recommender import Recommender
+from services.ranker.servicer import RankerServicer
+from services.ranker.training.job import TrainingJob
+from shared.artifacts import ArtifactStore, ArtifactWatcher
+from shared.data.nouns import EventType
+from shared.rpc.client import open_channel
+from shared.rpc.context import seconds_left
+from shared.rpc.feed import LogFeed, Snapshot, read_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import grpc.aio
+
+    from services.ranker.settings import RankerSettings
+    from shared.artifacts import Loaded, Manifest
+    from shared.data.splits import Protocol
+    from shared.rpc.server import Lifecycle
+    from shared.telemetry.progress import JobProgress
+
+log = structlog.get_logger(__name__)
+
+FLUSH_S = 5.0
+
+
+class RankerApp:
+    """The ranker as a `ServiceApp`."""
+
+    service_names: tuple[str, ...] = (ranker_service_pb2.DESCRIPTOR.services_by_name["RankerService"].full_name,)
+
+    def __init__(self, settings: RankerSettings) -> None:
+        self._settings = settings
+        self._neighbours = Neighbours.connect(settings)
+        store = ArtifactStore(settings.artifacts)
+        known = KnownHistories(settings.known_histories)
+        self._live = LiveItems(
+            settings.preferences,
+            max_items=settings.max_items,
+            max_keys=settings.popularity_events,
+            on_forgotten=known.forget,
+        )
+        self._shelf = ModelShelf(
+            store,
+            settings.preferences,
+            capacity=settings.loaded_versions,
+            default_variant=settings.default_variant,
+        )
+        self._watcher = ArtifactWatcher(
+            store,
+            KIND,
+            service=SERVICE,
+            on_loaded=self._use,
+            on_failed=self._cannot_use,
+            poll_s=settings.artifacts_poll_s,
+        )
+        self._follower = Follower(self._live, self._neighbours.feed, self._neighbours.embedding)
+        self._recorder = ImpressionRecorder(self._neighbours.ingestion, capacity=settings.impression_queue)
+        self.recommender = self._compose(known)
+        self._lifecycle: Lifecycle | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(RankerServicer(self.recommender), server)
+
+    async def start(self, lifecycle: Lifecycle) -> None:
+        """Reads the log and loads the model, then says SERVING; without a model, why not."""
+        self._lifecycle = lifecycle
+        loops = (self._follower.follow(), self._follower.embed(), self._recorder.run())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.warm_timeout_s):
+                await self._follower.caught_up.wait()
+        await self._watcher.check()
+        self._tasks.append(asyncio.create_task(self._watcher.run()))
+
+    async def stop(self) -> None:
+        """Ends the loops, writes the impressions that wait, closes the channels."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await self._recorder.flush()
+        await self._neighbours.close()
+
+    async def _use(self, loaded: Loaded) -> None:
+        model = await self._shelf.put_current(loaded)
+        self._live.adopt(model.table)
+        self._follower.begin_embedding()
+        if self._lifecycle is not None:
+            await self._lifecycle.ready()
+
+    async def _cannot_use(self, reason: str) -> None:
+        self._shelf.status_reason = reason
+        if self._shelf.current is not None:
+            log.warning("staying on the last good model", version=self._shelf.current.version, reason=reason)
+        elif self._lifecycle is not None:
+            await self._lifecycle.not_ready(reason)
+
+    def _compose(self, known: KnownHistories) -> Recommender:
+        settings, near = self._settings, self._neighbours
+        timeouts = Timeouts(
+            settings.history_timeout_s,
+            settings.embedding_timeout_s,
+            settings.candidates_timeout_s,
+            settings.deadline_share,
+            seconds_left,
+        )
+        hydrate = Hydrate(
+            near.ingestion,
+            near.embedding,
+            self._live,
+            known,
+            timeouts,
+            preferences=settings.preferences,
+            history_limit=settings.history_limit,
+            profile_texts=settings.profile_texts,
+        )
+        return Recommender(
+            settings=settings,
+            shelf=self._shelf,
+            live=self._live,
+            hydrate=hydrate,
+            sources=Sources(near.candidates, timeouts),
+            reasons=Reasons(near.candidates, timeouts),
+            recorder=self._recorder,
+        )
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The neighbours, over three channels of their own; must be made inside the running loop."""
+
+    ingestion: GrpcIngestion
+    embedding: GrpcEmbedding
+    candidates: GrpcCandidates
+    feed: LogFeed
+    channels: tuple[grpc.aio.Channel, ...]
+
+    @classmethod
+    def connect(cls, settings: RankerSettings) -> Neighbours:
+        """Opens the channels."""
+        ingestion = open_channel(settings.ingestion_address)
+        embedding = open_channel(settings.embedding_address)
+        candidates = open_channel(settings.candidates_address)
+        return cls(
+            GrpcIngestion(ingestion),
+            GrpcEmbedding(embedding),
+            GrpcCandidates(candidates),
+            LogFeed(ingestion, exclude_types=[EventType.IMPRESSION]),
+            (ingestion, embedding, candidates),
+        )
+
+    async def close(self) -> None:
+        """Closes the channels."""
+        for channel in self.channels:
+            await channel.close()
+
+
+async def train(
+    settings: RankerSettings, protocol: Protocol, fusions: Sequence[str], progress: JobProgress
+) -> list[Manifest]:
+    """Runs the training job; see `TrainingJob.run`."""
+    near = Neighbours.connect(settings)
+
+    async def snapshot(sequence: int) -> Snapshot:
+        return await read_snapshot(near.feed, up_to=sequence)
+
+    try:
+        store = ArtifactStore(settings.artifacts)
+        job = TrainingJob(settings, near.candidates, near.embedding, snapshot, store, progress)
+        return await job.run(protocol, fusions)
+    finally:
+        await near.close()

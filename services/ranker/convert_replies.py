@@ -1,0 +1,137 @@
+"""Ranker replies, domain to protobuf."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusionrec.common.v1 import serving_pb2
+from fusionrec.ranker.v1 import ranker_service_pb2 as pb
+
+from services.ranker.features.registry import FEATURES
+from shared.rpc.convert import encode_served_by, encode_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.ranker.info import ModelInfo
+    from services.ranker.nouns import Answer, Degradation, Explanation, Result, VersionNote
+
+
+def encode_recommendations(answer: Answer, *, include_titles: bool) -> pb.RecommendResponse:
+    """Returns the reply of Recommend."""
+    return pb.RecommendResponse(
+        results=[encode_result(one, include_title=include_titles) for one in answer.results],
+        temperature=serving_pb2.UserTemperature.ValueType(answer.temperature),
+        degraded=_degraded(answer.degraded),
+        served_by=_served_by(answer),
+        recommendation_id=answer.recommendation_id,
+        candidates_scored=answer.candidates_scored,
+        empty_reason=answer.empty_reason,
+    )
+
+
+def encode_batch(answers: Sequence[Answer], include_titles: Sequence[bool]) -> pb.BatchRecommendResponse:
+    """Returns the reply of BatchRecommend."""
+    pairs = zip(answers, include_titles, strict=True)
+    return pb.BatchRecommendResponse(
+        responses=[encode_recommendations(one, include_titles=titles) for one, titles in pairs]
+    )
+
+
+def encode_ranking(answer: Answer) -> pb.RankResponse:
+    """Returns the reply of Rank."""
+    return pb.RankResponse(
+        results=[encode_result(one, include_title=False) for one in answer.results],
+        unknown_item_ids=answer.unknown_item_ids,
+        temperature=serving_pb2.UserTemperature.ValueType(answer.temperature),
+        degraded=_degraded(answer.degraded),
+        served_by=_served_by(answer),
+    )
+
+
+def encode_explanations(answer: Answer) -> pb.ExplainResponse:
+    """Returns the reply of Explain."""
+    return pb.ExplainResponse(
+        results=[encode_result(one, include_title=True) for one in answer.results],
+        unknown_item_ids=answer.unknown_item_ids,
+        degraded=_degraded(answer.degraded),
+        served_by=_served_by(answer),
+    )
+
+
+def encode_info(info: ModelInfo) -> pb.GetModelInfoResponse:
+    """Returns the reply of GetModelInfo."""
+    return pb.GetModelInfoResponse(
+        model_version=info.model_version,
+        candidates_version=info.candidates_version,
+        embedding_version=info.embedding_version,
+        fusions=[
+            pb.FusionInfo(
+                name=one.name, description=one.description, is_default=one.is_default, validation=dict(one.validation)
+            )
+            for one in info.fusions
+        ],
+        features=[
+            pb.FeatureInfo(name=one.name, group=one.group, unit=one.unit, description=one.description)
+            for one in FEATURES
+        ],
+        status_reason=info.status_reason,
+        versions=[_version(one) for one in info.versions],
+        item_vectors=info.item_vectors,
+    )
+
+
+def encode_result(result: Result, *, include_title: bool) -> pb.Recommendation:
+    """Returns one result."""
+    return pb.Recommendation(
+        item_id=result.item_id,
+        score=result.score,
+        position=result.position,
+        sources=[
+            pb.SourceShare(source=one.source, rank=one.rank, score=one.score, share=one.share) for one in result.sources
+        ],
+        cf_contribution=result.cf_contribution,
+        text_contribution=result.text_contribution,
+        attribution_token=result.attribution_token,
+        is_new=result.is_new,
+        explanation=None if result.explanation is None else _explanation(result.explanation),
+        title=result.title if include_title else "",
+        propensity=result.propensity,
+    )
+
+
+def _explanation(explanation: Explanation) -> pb.Explanation:
+    return pb.Explanation(
+        bias=explanation.bias,
+        features=[
+            pb.FeatureContribution(feature=one.feature, group=one.group, value=one.value, contribution=one.contribution)
+            for one in explanation.features
+        ],
+        groups=[pb.GroupContribution(group=name, contribution=value) for name, value in explanation.groups.items()],
+        history=[
+            pb.HistoryReason(item_id=one.item_id, title=one.title, weight=one.weight, kind=one.kind)
+            for one in explanation.history
+        ],
+        sentence=explanation.sentence,
+    )
+
+
+def _degraded(degraded: Sequence[Degradation]) -> list[serving_pb2.Degradation]:
+    return [
+        serving_pb2.Degradation(component=one.component, reason=one.reason, fallback=one.fallback) for one in degraded
+    ]
+
+
+def _served_by(answer: Answer) -> serving_pb2.ServedBy:
+    return encode_served_by(answer.models, answer.stages, answer.index_version)
+
+
+def _version(note: VersionNote) -> serving_pb2.VersionInfo:
+    return serving_pb2.VersionInfo(
+        version=note.version,
+        created_at=encode_time(note.created_at),
+        labels=dict(note.labels),
+        lineage=dict(note.lineage),
+        data_sequence=note.data_sequence,
+        is_current=note.is_current,
+    )

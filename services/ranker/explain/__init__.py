@@ -1,0 +1,1 @@
+"""Why a result has its score."""

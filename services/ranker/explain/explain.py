@@ -1,0 +1,61 @@
+"""Puts an explanation together: contributions, groups, history items, a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.ranker.explain.reasons import asked_items, strongest, text_similarity
+from services.ranker.explain.sentence import sentence_of
+from services.ranker.features.registry import FEATURES
+from services.ranker.nouns import Explanation, FeatureContribution, HistoryReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from services.ranker.items.arrays import F32
+    from services.ranker.pipeline.call import Call
+    from services.ranker.pipeline.score.score import Parts
+
+
+def explanations(
+    call: Call,
+    item_ids: Sequence[str],
+    is_new: Sequence[bool],
+    parts: Parts,
+    behaviour: F32 | None,
+    title: Callable[[str], str],
+) -> list[Explanation]:
+    """Returns one explanation per result; `parts` has one row per result, `behaviour` one column."""
+    liked = asked_items(call, len(item_ids))
+    texts = text_similarity(call.table, liked, item_ids)
+    cf, language = parts.cf, parts.text
+    out = []
+    for place in range(len(item_ids)):
+        own = None if behaviour is None else behaviour[:, place]
+        found = strongest(liked, own, texts[:, place], float(cf[place]), float(language[place]))
+        history = tuple(HistoryReason(item, title(item), weight, kind) for item, weight, kind in found)
+        features = _features(parts, place)
+        groups = _groups(features)
+        sentence = sentence_of(history, groups, is_new=bool(is_new[place]), has_scores=bool(features))
+        out.append(Explanation(parts.bias, features, groups, history, sentence))
+    return out
+
+
+def _features(parts: Parts, place: int) -> tuple[FeatureContribution, ...]:
+    values = parts.values[place]
+    order = np.argsort(-np.abs(values), kind="stable")
+    return tuple(
+        FeatureContribution(
+            FEATURES[column].name, FEATURES[column].group, float(parts.features[place, column]), float(values[column])
+        )
+        for column in order
+    )
+
+
+def _groups(features: Sequence[FeatureContribution]) -> dict[str, float]:
+    groups: dict[str, float] = {}
+    for one in features:
+        groups[one.group] = groups.get(one.group, 0.0) + one.contribution
+    return groups

@@ -1,0 +1,103 @@
+"""The history items that speak for a result: by behaviour, by text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.ranker.nouns import CandidateQuery
+from shared.data.limits import MAX_BATCH_CANDIDATES_K
+from shared.errors import FusionrecError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.ranker.items.arrays import F32
+    from services.ranker.items.table import ItemTable
+    from services.ranker.pipeline.call import Call
+    from services.ranker.pipeline.timeouts import Timeouts
+    from services.ranker.ports import CandidateFinder
+
+BEHAVIOUR, TEXT = "behaviour", "text"
+MAX_REASONS = 5
+MAX_HISTORY_ITEMS = 100
+"""Newest liked items that are asked about; fewer when there are many results."""
+BEHAVIOUR_SOURCE = "item_item"
+"""The source whose score for a history of one item is what that item says for a result."""
+
+
+class Reasons:
+    """How strongly each of the newest liked items speaks for each result."""
+
+    def __init__(self, finder: CandidateFinder, timeouts: Timeouts) -> None:
+        self._finder = finder
+        self._timeouts = timeouts
+
+    async def behaviour(self, call: Call, item_ids: Sequence[str]) -> F32 | None:
+        """Returns item-item weights, float32 (liked items, results), at least 0; None when candidates cannot say.
+
+        Each liked item is sent as a history of its own, and the results are scored for it.
+        """
+        events = {event.item_id: event for event in call.user().history}
+        liked = asked_items(call, len(item_ids))
+        if not liked or not item_ids or "candidates" in call.degraded:
+            return None
+        queries = [
+            CandidateQuery(
+                history=(events[item_id],),
+                k=len(item_ids),
+                sources=(BEHAVIOUR_SOURCE,),
+                score_item_ids=tuple(item_ids),
+                model_version=call.candidates_version,
+                as_of=call.question.as_of,
+            )
+            for item_id in liked
+        ]
+        try:
+            answers = await self._finder.find_many(queries, self._timeouts.candidates())
+        except FusionrecError:
+            # Reasons are worth less than the answer: without them, the texts still speak.
+            return None
+        nothing = np.zeros(len(item_ids), dtype=np.float32)
+        rows = [np.nan_to_num(answer.scores.get(BEHAVIOUR_SOURCE, nothing), nan=0.0) for answer in answers]
+        return np.asarray(np.maximum(np.stack(rows), 0), dtype=np.float32)
+
+
+def asked_items(call: Call, results: int) -> list[str]:
+    """Returns the newest liked items, newest first: as many as one batch may ask about that many results."""
+    count = min(MAX_HISTORY_ITEMS, MAX_BATCH_CANDIDATES_K // max(results, 1))
+    return list(reversed(call.user().liked[-count:]))
+
+
+def text_similarity(table: ItemTable, liked: Sequence[str], item_ids: Sequence[str]) -> F32:
+    """Returns cosines of item vectors, float32 (liked items, results), at least 0; 0 where a vector is missing."""
+    left, _ = table.centred(table.find(liked))
+    right, _ = table.centred(table.find(item_ids))
+    return np.asarray(np.maximum(left @ right.T, 0), dtype=np.float32)
+
+
+def strongest(
+    liked: Sequence[str], behaviour: F32 | None, text: F32, cf: float, language: float
+) -> list[tuple[str, float, str]]:
+    """Returns (item id, weight, kind) for one result, strongest first, at most 5, weights as shares of all that speak.
+
+    `behaviour` and `text` are float32 (liked items,). The two kinds are weighed by what CF and text add to the score;
+    a kind that takes away still speaks with a tenth.
+    """
+    kinds = {TEXT: (text, max(language, 0.0))}
+    if behaviour is not None:
+        kinds[BEHAVIOUR] = (behaviour, max(cf, 0.0))
+    floor = 0.1 * max((worth for _, worth in kinds.values()), default=0.0) or 1.0
+    found = []
+    for kind, (values, worth) in kinds.items():
+        total = float(values.sum())
+        if total > 0:
+            found += [
+                (item_id, max(worth, floor) * float(value) / total, kind)
+                for item_id, value in zip(liked, values, strict=True)
+                if value > 0
+            ]
+    everything = sum(weight for _, weight, _ in found)
+    ordered = sorted(found, key=lambda one: (-one[1], one[0]))[:MAX_REASONS]
+    return [(item_id, weight / everything, kind) for item_id, weight, kind in ordered]

@@ -1,0 +1,1 @@
+"""The features: one registry, one vectorised computation, used by training and serving alike."""

@@ -1,0 +1,86 @@
+"""What a user's history says, ready for features: the same for a live request and a training list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shared.data.nouns import EventType, temperature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.ranker.items.arrays import F32
+    from shared.data.nouns import HistoryEvent, Temperature
+    from shared.data.preferences import PreferenceRules
+
+HALF_LIFE_LIKES = 10.0
+"""A like counts half as much as one that came this many likes later."""
+
+
+@dataclass(frozen=True)
+class UserProfile:
+    """A history, oldest first, read by the preference rules.
+
+    `liked`: item ids, oldest first. `rated`: (item id, rating) of rated events. `last_second`: of the newest event,
+    0 without one. `events` counts what the user did, impressions aside.
+    """
+
+    history: tuple[HistoryEvent, ...]
+    liked: tuple[str, ...]
+    rated: tuple[tuple[str, float], ...]
+    reviews: tuple[str, ...]
+    events: int
+    last_second: int
+
+    @property
+    def temperature(self) -> Temperature:
+        """How much is known of the user."""
+        return temperature(self.events)
+
+    @classmethod
+    def of(cls, history: Sequence[HistoryEvent], preferences: PreferenceRules) -> UserProfile:
+        """Returns the profile of a history, oldest first."""
+        counting = tuple(event for event in history if preferences.counts(event))
+        rated = (EventType.RATING, EventType.REVIEW)
+        liked = [event.item_id for event in counting if preferences.signal(event) > 0]
+        return cls(
+            history=counting,
+            liked=tuple(reversed(dict.fromkeys(reversed(liked)))),
+            rated=tuple((e.item_id, e.value) for e in counting if e.type in rated and e.value is not None),
+            reviews=tuple(e.text for e in counting if e.text and preferences.signal(e) > 0),
+            events=len(counting),
+            last_second=max((int(event.timestamp.timestamp()) for event in counting), default=0),
+        )
+
+
+@dataclass(frozen=True)
+class TextProfile:
+    """Centred vectors of liked texts, float32 (m, dim) of length 1, oldest first; m is at least 1."""
+
+    vectors: F32
+
+    @property
+    def weights(self) -> F32:
+        """Weight of each text by its place from the newest, float32 (m,), sum 1."""
+        age = np.arange(len(self.vectors) - 1, -1, -1, dtype=np.float32)
+        weights = np.exp2(-age / HALF_LIFE_LIKES)
+        return np.asarray(weights / weights.sum(), dtype=np.float32)
+
+    @property
+    def centre(self) -> F32:
+        """The weighted mean at length 1: float32 (dim,)."""
+        mean = self.weights @ self.vectors
+        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float32)
+
+
+def profile_texts(likes: Sequence[str], reviews: Sequence[str], limit: int) -> list[str]:
+    """Returns the texts of a text profile, oldest first: newest reviews in up to a quarter of the places, then likes.
+
+    `likes` are the texts of liked items, oldest first, empty where not known.
+    """
+    own = list(reviews[-max(limit // 4, 1) :])
+    liked = [text for text in likes if text][-(limit - len(own)) :] if limit > len(own) else []
+    return own + liked

@@ -1,0 +1,1 @@
+"""Fusion functions: features in, a score out, contributions that add up to it."""

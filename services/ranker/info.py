@@ -1,0 +1,63 @@
+"""What the ranker says of its models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.ranker.items.live import LiveItems
+    from services.ranker.models.shelf import ModelShelf
+    from services.ranker.nouns import VersionNote
+
+
+@dataclass(frozen=True)
+class FusionNote:
+    """One loaded fusion function."""
+
+    name: str
+    description: str
+    is_default: bool
+    validation: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The described version and all that can be asked for; names are empty when there is none."""
+
+    model_version: str
+    candidates_version: str
+    embedding_version: str
+    fusions: tuple[FusionNote, ...]
+    status_reason: str
+    versions: tuple[VersionNote, ...]
+    item_vectors: int
+
+
+async def describe(shelf: ModelShelf, live: LiveItems, version: str) -> ModelInfo:
+    """Returns what is told of a version; empty means the current one.
+
+    Raises:
+        NotFound: there is no such version.
+
+    """
+    model = await shelf.get(version)
+    versions = tuple(await shelf.versions())
+    if model is None:
+        return ModelInfo("", "", live.table.embedding_version, (), shelf.status_reason, versions, 0)
+    table = model.table if version else live.table
+    fusions = tuple(
+        FusionNote(name, fusion.description, name == model.default, model.validation.get(name, {}))
+        for name, fusion in sorted(model.fusions.items())
+    )
+    return ModelInfo(
+        model_version=model.version,
+        candidates_version=model.candidates_version,
+        embedding_version=model.table.embedding_version,
+        fusions=fusions,
+        status_reason=shelf.status_reason,
+        versions=versions,
+        item_vectors=table.vectors.count,
+    )

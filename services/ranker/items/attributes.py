@@ -1,0 +1,93 @@
+"""Categories and number attributes of items as arrays, by row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.ranker.items.arrays import take_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from shared.data.nouns import Item
+
+MAX_CATEGORY_COLUMNS = 256
+"""Categories that have a column; items of later ones count as having fewer."""
+YEAR = "year"
+"""The number attribute that says when an item came out; its column comes first."""
+MAX_NUMBER_COLUMNS = 8
+"""Number attributes that have a column, the first that are seen."""
+
+
+class ItemAttributes:
+    """`categories`: uint8 (rows, columns). `numbers`: float32 (rows, columns), NaN where the item has none."""
+
+    def __init__(self) -> None:
+        self.category_columns: dict[str, int] = {}
+        self.number_columns: dict[str, int] = {YEAR: 0}
+        self._categories: NDArray[np.uint8] = np.zeros((0, MAX_CATEGORY_COLUMNS), dtype=np.uint8)
+        self._numbers: NDArray[np.float32] = np.full((0, MAX_NUMBER_COLUMNS), np.nan, dtype=np.float32)
+
+    def put(self, row: int, item: Item) -> None:
+        """Sets the row of an item."""
+        if row >= len(self._categories):
+            self._grow(row + 1)
+        self._categories[row] = 0
+        for name in item.categories:
+            column = _column(self.category_columns, name, MAX_CATEGORY_COLUMNS)
+            if column is not None:
+                self._categories[row, column] = 1
+        self._numbers[row] = np.nan
+        for name, value in item.attributes.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            column = _column(self.number_columns, name, MAX_NUMBER_COLUMNS)
+            if column is not None:
+                self._numbers[row, column] = value
+
+    def categories(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Returns 0/1 by category of n rows: float32 (n, categories); zeros for row -1."""
+        columns = max(len(self.category_columns), 1)
+        return take_rows(self._categories[:, :columns], rows, 0).astype(np.float32)
+
+    def numbers(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Returns the number attributes of n rows: float32 (n, numbers), NaN where missing; the year comes first."""
+        return take_rows(self._numbers[:, : len(self.number_columns)], rows, np.nan)
+
+    def arrays(self, rows: int) -> dict[str, NDArray[np.generic]]:
+        """Returns the first `rows` rows as arrays, for an artifact."""
+        if len(self._categories) < rows:
+            self._grow(rows)
+        return {
+            "categories": self._categories[:rows, : len(self.category_columns)],
+            "numbers": self._numbers[:rows, : len(self.number_columns)],
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: dict[str, NDArray[np.generic]], categories: list[str], numbers: list[str]
+    ) -> ItemAttributes:
+        """Returns the state of `arrays` and the column names."""
+        own = cls()
+        own.category_columns = {name: column for column, name in enumerate(categories)}
+        own.number_columns = {name: column for column, name in enumerate(numbers)}
+        own._grow(len(arrays["categories"]))
+        rows = len(arrays["categories"])
+        own._categories[:rows, : len(categories)] = arrays["categories"]
+        own._numbers[:rows, : len(numbers)] = arrays["numbers"]
+        return own
+
+    def _grow(self, needed: int) -> None:
+        rows = len(self._categories)
+        more = max(needed, rows * 3 // 2) - rows
+        self._categories = np.concatenate([self._categories, np.zeros((more, MAX_CATEGORY_COLUMNS), dtype=np.uint8)])
+        self._numbers = np.concatenate([self._numbers, np.full((more, MAX_NUMBER_COLUMNS), np.nan, dtype=np.float32)])
+
+
+def _column(columns: dict[str, int], name: str, limit: int) -> int | None:
+    column = columns.get(name)
+    if column is None and len(columns) < limit:
+        column = columns[name] = len(columns)
+    return column

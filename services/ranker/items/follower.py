@@ -1,0 +1,88 @@
+"""Follows the log, and gives new items their vectors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from shared.errors import FusionrecError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from services.ranker.items.live import LiveItems
+    from services.ranker.ports import TextEncoder
+    from shared.data.nouns import LogRecord
+
+log = structlog.get_logger(__name__)
+
+EMBED_BATCH = 64
+EMBED_TIMEOUT_S = 20.0
+RETRY_S = 0.1
+
+
+class LogBatch(Protocol):
+    """A stretch of the log."""
+
+    @property
+    def records(self) -> list[LogRecord]:
+        """The records, in order."""
+
+    @property
+    def caught_up(self) -> bool:
+        """True when there was nothing after them."""
+
+
+class EventFeed(Protocol):
+    """The log, for ever; `on_reset` is called when it was replaced by another one."""
+
+    def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncIterator[LogBatch]:
+        """Yields the log from `cursor` on, resuming after interruptions."""
+
+
+class Follower:
+    """Two loops: the log into `live`, and vectors for items that wait for one.
+
+    Vectors are made only once `begin_embedding` was called: without a model nothing reads them, and the training
+    job has the embedding service for itself.
+    """
+
+    def __init__(self, live: LiveItems, feed: EventFeed, encoder: TextEncoder) -> None:
+        self._live = live
+        self._feed = feed
+        self._encoder = encoder
+        self.caught_up = asyncio.Event()
+        self._embedding_on = False
+        self._wake = asyncio.Event()
+
+    def begin_embedding(self) -> None:
+        """Gives vectors to the items that wait, now and from now on; also after the model was swapped."""
+        self._embedding_on = True
+        self._wake.set()
+
+    async def follow(self) -> None:
+        """Reads the log until cancelled."""
+        async for batch in self._feed.follow(self._live.reset):
+            self._live.apply(batch.records)
+            self._wake.set()
+            if batch.caught_up:
+                self.caught_up.set()
+
+    async def embed(self) -> None:
+        """Makes vectors until cancelled."""
+        delay = RETRY_S
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._embedding_on and (waiting := self._live.take_waiting(EMBED_BATCH)):
+                try:
+                    texts = [self._live.text(item_id) for item_id in waiting]
+                    self._live.put_vectors(waiting, await self._encoder.embed(texts, EMBED_TIMEOUT_S, bulk=True))
+                    delay = RETRY_S
+                except FusionrecError as error:
+                    log.info("items wait for vectors", items=len(waiting), reason=error.message, retry_s=delay)
+                    self._live.put_back(waiting)
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, 1.0)

@@ -1,0 +1,149 @@
+"""Counts of events by item, and how many of the positives fall into a period of time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.ranker.items.arrays import take_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SHIFT = 1 << 34
+"""A key is row * _SHIFT + second: 34 bits hold the seconds since 1970 up to the year 2514."""
+_MERGE_AT = 4_096
+_CLOCK_SHARE, _CLOCK_EVENTS = 0.01, 1_000
+_PRIOR_RATINGS = 5.0
+"""Ratings at the overall mean that every item is given, so that one rating does not make a mean."""
+
+
+class Popularity:
+    """Events, positives and ratings by row of the item table. Grows with the largest row that is counted."""
+
+    def __init__(self, *, max_keys: int = 5_000_000) -> None:
+        self.events: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.positives: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.rating_sum: NDArray[np.float64] = np.zeros(0, dtype=np.float64)
+        self.ratings: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.clock = 0
+        self._clock_at = 0
+        self._keys: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._fresh: list[int] = []
+        self._max_keys = max_keys
+        self._given_rating = float("nan")
+
+    def add(self, row: int, second: int, *, positive: bool, rating: float | None) -> None:
+        """Counts one event of a row at `second` since 1970."""
+        if row >= len(self.events):
+            self._grow(row + 1)
+        self.events[row] += 1
+        if rating is not None:
+            self.rating_sum[row] += rating
+            self.ratings[row] += 1
+        if positive:
+            self.positives[row] += 1
+            self._fresh.append(row * _SHIFT + max(second, 0))
+            if len(self._fresh) >= _MERGE_AT:
+                self.settle()
+
+    def settle(self) -> None:
+        """Sorts what is new into what is old; drops the oldest keys past the limit."""
+        if not self._fresh:
+            return
+        keys = np.concatenate([self._keys, np.array(self._fresh, dtype=np.int64)])
+        keys.sort()
+        self._fresh = []
+        if len(keys) > self._max_keys:
+            seconds = keys % _SHIFT
+            keys = keys[seconds > np.partition(seconds, len(keys) - self._max_keys)[len(keys) - self._max_keys]]
+        self._keys = keys
+        if len(keys) > self._clock_at * (1 + _CLOCK_SHARE):
+            self._set_clock()
+
+    def _set_clock(self) -> None:
+        """Sets `clock`: when the events of the log end, seconds since 1970; 0 without a positive.
+
+        It is the time of the 1,000th newest positive, or of the newest hundredth where there are fewer: a handful
+        of stragglers, years after a data set ends, do not make all of it old.
+        """
+        self._clock_at = len(self._keys)
+        if len(self._keys):
+            back = min(_CLOCK_EVENTS, int(len(self._keys) * _CLOCK_SHARE))
+            seconds = self._keys % _SHIFT
+            place = len(seconds) - 1 - back
+            self.clock = int(np.partition(seconds, place)[place])
+
+    def within(self, rows: NDArray[np.intp], start: int, end: int) -> NDArray[np.float32]:
+        """Returns the positives of n rows from second `start` to `end`, both included: float32 (n,)."""
+        if start > end:
+            return np.zeros(len(rows), dtype=np.float32)
+        known = np.maximum(rows, 0).astype(np.int64) * _SHIFT
+        first = np.searchsorted(self._keys, known + max(start, 0), side="left")
+        last = np.searchsorted(self._keys, known + max(end, 0), side="right")
+        counts = (last - first).astype(np.float32)
+        if self._fresh:
+            fresh = np.array(self._fresh, dtype=np.int64)
+            seconds = fresh % _SHIFT
+            recent = (fresh // _SHIFT)[(seconds >= start) & (seconds <= end)]
+            counts += take_rows(np.bincount(recent), rows, 0).astype(np.float32)
+        counts[rows < 0] = 0
+        return counts
+
+    def take(self, column: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Returns a column's values at n rows, 0 where nothing was counted."""
+        return take_rows(column, rows, 0)
+
+    def mean_rating(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Returns the mean rating of n rows, drawn to the overall mean where there are few; NaN without any rating."""
+        overall = self.overall_rating
+        if np.isnan(overall):
+            return np.full(len(rows), np.nan, dtype=np.float32)
+        sums = self.take(self.rating_sum.astype(np.float32), rows)
+        means = (sums + _PRIOR_RATINGS * overall) / (self.take(self.ratings, rows) + _PRIOR_RATINGS)
+        return means.astype(np.float32)
+
+    @property
+    def overall_rating(self) -> float:
+        """Mean of all ratings; NaN without any."""
+        total = float(self.ratings.sum())
+        return float(self.rating_sum.sum()) / total if total else self._given_rating
+
+    def unseen(self) -> Popularity:
+        """Returns counts in which no item has an event yet, with the same overall rating: how a new item looks."""
+        blank = Popularity()
+        blank.clock = self.clock
+        blank._given_rating = self.overall_rating
+        return blank
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Returns the state as arrays, for an artifact."""
+        self.settle()
+        return {
+            "events": self.events,
+            "positives": self.positives,
+            "rating_sum": self.rating_sum,
+            "ratings": self.ratings,
+            "keys": self._keys,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Popularity:
+        """Returns the state of `arrays`."""
+        own = cls()
+        own.events = arrays["events"].astype(np.float32)
+        own.positives = arrays["positives"].astype(np.float32)
+        own.rating_sum = arrays["rating_sum"].astype(np.float64)
+        own.ratings = arrays["ratings"].astype(np.float32)
+        own._keys = arrays["keys"].astype(np.int64)
+        own._set_clock()
+        return own
+
+    def _grow(self, needed: int) -> None:
+        size = max(needed, len(self.events) * 3 // 2)
+        for name in ("events", "positives", "rating_sum", "ratings"):
+            old = getattr(self, name)
+            grown = np.zeros(size, dtype=old.dtype)
+            grown[: len(old)] = old
+            setattr(self, name, grown)

@@ -1,0 +1,169 @@
+"""The item table: what features are computed from, by row. One is live, one belongs to each model version."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.ranker.items.attributes import ItemAttributes
+from services.ranker.items.popularity import Popularity
+from services.ranker.items.vectors import ItemVectors
+from shared.data.nouns import EventType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from shared.data.nouns import Event, Item
+    from shared.data.preferences import PreferenceRules
+
+VECTORS_FILE = "vectors.npy"
+ARRAYS_FILE = "items.npz"
+NAMES_FILE = "items.json"
+REFRESH_GROWTH = 1.1
+
+
+@dataclass
+class ItemTable:
+    """Rows are given in order of arrival and never move; a deleted item keeps its row.
+
+    `embedding_version` is that of the vectors; empty before the first. `centre` is the mean vector of the
+    catalogue, float32 (dim,): similarities are cosines after it is taken off, since all texts share a common part.
+    """
+
+    preferences: PreferenceRules
+    attributes: ItemAttributes = field(default_factory=ItemAttributes)
+    popularity: Popularity = field(default_factory=Popularity)
+    vectors: ItemVectors = field(default_factory=ItemVectors)
+    rows: dict[str, int] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    embedding_version: str = ""
+    centre: NDArray[np.float32] | None = None
+    max_items: int = 2_000_000
+    left_out: int = 0
+    """Items and events that found the table full."""
+    _usual: NDArray[np.float32] = field(default_factory=lambda: np.zeros(1, dtype=np.float32))
+    _spread: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, dtype=np.float32))
+    _refreshed_at: float = -1.0
+    _refreshed_columns: tuple[int, int] = (0, 0)
+
+    def row(self, item_id: str) -> int | None:
+        """Returns the row of an item, giving it one when there is room; None when the table is full."""
+        row = self.rows.get(item_id)
+        if row is None:
+            if len(self.ids) >= self.max_items:
+                self.left_out += 1
+                return None
+            row = self.rows[item_id] = len(self.ids)
+            self.ids.append(item_id)
+        return row
+
+    def find(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
+        """Returns the rows of n items: intp (n,), -1 where unknown."""
+        return np.fromiter((self.rows.get(item_id, -1) for item_id in item_ids), dtype=np.intp, count=len(item_ids))
+
+    def put_item(self, item: Item) -> None:
+        """Takes an item's attributes."""
+        row = self.row(item.item_id)
+        if row is not None:
+            self.attributes.put(row, item)
+
+    def put_event(self, event: Event) -> None:
+        """Counts an event; impressions do not count."""
+        if not self.preferences.counts(event):
+            return
+        row = self.row(event.item_id)
+        if row is None:
+            return
+        rated = event.type in (EventType.RATING, EventType.REVIEW)
+        self.popularity.add(
+            row,
+            int(event.timestamp.timestamp()),
+            positive=self.preferences.signal(event) > 0,
+            rating=event.value if rated else None,
+        )
+
+    def centred(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Returns centred vectors of length 1 of n rows, float32 (n, dim), and which rows have one, bool (n,)."""
+        taken, found = self.vectors.take(rows)
+        return self.centre_off(taken, found), found
+
+    def centre_off(self, vectors: NDArray[np.float32], found: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Returns the vectors without the catalogue's mean, at length 1; rows that are not `found` stay zero."""
+        if self.centre is None or not len(vectors):
+            return vectors
+        moved = vectors - self.centre
+        moved[~found] = 0
+        norms = np.linalg.norm(moved, axis=1, keepdims=True)
+        return np.asarray(moved / np.maximum(norms, 1e-9), dtype=np.float32)
+
+    def usual_categories(self) -> NDArray[np.float32]:
+        """Returns the share of positives that fall on each category: float32 (categories,); zeros before the first."""
+        self._refresh()
+        return self._usual
+
+    def number_spread(self) -> NDArray[np.float32]:
+        """Returns the standard deviation of each number attribute over the items: float32 (numbers,), at least 1e-6."""
+        self._refresh()
+        return self._spread
+
+    def _refresh(self) -> None:
+        # Means over the whole catalogue move slowly: they are computed anew when it has grown by a tenth.
+        size = len(self.ids) + float(self.popularity.positives.sum())
+        columns = (len(self.attributes.category_columns), len(self.attributes.number_columns))
+        if size <= self._refreshed_at * REFRESH_GROWTH and columns == self._refreshed_columns:
+            return
+        every = np.arange(len(self.ids), dtype=np.intp)
+        positives = self.popularity.take(self.popularity.positives, every)
+        self._usual = (positives @ self.attributes.categories(every)) / max(float(positives.sum()), 1.0)
+        numbers = self.attributes.numbers(every)
+        known = ~np.isnan(numbers)
+        counts = np.maximum(known.sum(axis=0), 1)
+        means = np.where(known, numbers, 0).sum(axis=0) / counts
+        variance = (np.where(known, numbers - means, 0) ** 2).sum(axis=0) / counts
+        self._spread = np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)
+        self._refreshed_at = size
+        self._refreshed_columns = columns
+
+    def save(self, folder: Path) -> None:
+        """Writes the table into `folder`."""
+        count = len(self.ids)
+        every = np.arange(count, dtype=np.intp)
+        vectors, found = self.vectors.take(every)
+        np.save(folder / VECTORS_FILE, vectors)
+        arrays = {**self.popularity.arrays(), **self.attributes.arrays(count), "found": found}
+        if self.centre is not None:
+            arrays["centre"] = self.centre
+        np.savez(folder / ARRAYS_FILE, **arrays)  # type: ignore[arg-type]  # the stub takes bool for `allow_pickle` only
+        names = {
+            "ids": self.ids,
+            "categories": list(self.attributes.category_columns),
+            "numbers": list(self.attributes.number_columns),
+            "embedding_version": self.embedding_version,
+        }
+        (folder / NAMES_FILE).write_text(json.dumps(names))
+
+    @classmethod
+    def load(cls, folder: Path, preferences: PreferenceRules) -> ItemTable:
+        """Reads a table; its vectors stay on disk, memory-mapped."""
+        names = json.loads((folder / NAMES_FILE).read_text())
+        with np.load(folder / ARRAYS_FILE) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        vectors = ItemVectors(np.load(folder / VECTORS_FILE, mmap_mode="r"))
+        for row in np.flatnonzero(~arrays["found"]):
+            vectors.drop(int(row))
+        return cls(
+            preferences=preferences,
+            attributes=ItemAttributes.from_arrays(arrays, names["categories"], names["numbers"]),
+            popularity=Popularity.from_arrays(arrays),
+            vectors=vectors,
+            rows={item_id: row for row, item_id in enumerate(names["ids"])},
+            ids=names["ids"],
+            embedding_version=names["embedding_version"],
+            centre=arrays.get("centre"),
+        )

@@ -1,0 +1,131 @@
+"""One version of the ranker's model: the fusion functions and the item table that they were published with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from services.ranker.features.registry import NAMES
+from services.ranker.fusion.registry import fusion_class
+from services.ranker.items.table import ItemTable
+from services.ranker.nouns import VersionNote
+from shared.errors import CorruptData, ModelMismatch, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from services.ranker.fusion.base import FusionFunction
+    from shared.artifacts import Loaded, Manifest
+    from shared.data.preferences import PreferenceRules
+
+KIND = "ranker"
+MODEL_FILE = "model.json"
+FUSION_FOLDER = "fusion"
+TABLE_FOLDER = "items"
+
+
+@dataclass(frozen=True)
+class RankerModel:
+    """A loaded version. `validation[fusion][metric]` is what was measured when it was trained."""
+
+    note: VersionNote
+    fusions: Mapping[str, FusionFunction]
+    default: str
+    validation: Mapping[str, Mapping[str, float]]
+    table: ItemTable
+
+    @property
+    def version(self) -> str:
+        """The version's name."""
+        return self.note.version
+
+    @property
+    def candidates_version(self) -> str:
+        """The candidates version it was published for."""
+        return self.note.lineage.get("candidates", "")
+
+    def fusion(self, variant: str) -> FusionFunction:
+        """Returns the fusion of a variant; empty means the default one.
+
+        Raises:
+            NotFound: no such variant; the message lists the loaded ones.
+
+        """
+        found = self.fusions.get(variant or self.default)
+        if found is None:
+            loaded = ", ".join(sorted(self.fusions))
+            raise NotFound(f"no variant {variant[:64]!r} in ranker {self.version}; loaded are {loaded}")
+        return found
+
+
+def save_model(
+    folder: Path,
+    fusions: Mapping[str, FusionFunction],
+    default: str,
+    validation: Mapping[str, Mapping[str, float]],
+    table: ItemTable,
+) -> None:
+    """Writes all files of a version into `folder`."""
+    content = {"features": NAMES, "fusions": sorted(fusions), "default": default, "validation": validation}
+    (folder / MODEL_FILE).write_text(json.dumps(content, indent=2))
+    for name, fusion in fusions.items():
+        own = folder / FUSION_FOLDER / name
+        own.mkdir(parents=True, exist_ok=True)
+        fusion.save(own)
+    (folder / TABLE_FOLDER).mkdir(exist_ok=True)
+    table.save(folder / TABLE_FOLDER)
+
+
+def load_model(loaded: Loaded, preferences: PreferenceRules, default_variant: str = "") -> RankerModel:
+    """Returns the model of a verified artifact.
+
+    Raises:
+        CorruptData: a file cannot be read.
+        ModelMismatch: trained on another feature registry; the message names the difference.
+        NotFound: it holds a fusion that this server does not know.
+
+    """
+    try:
+        content = json.loads((loaded.folder / MODEL_FILE).read_text())
+        names, stored, default = content["features"], content["fusions"], content["default"]
+        table = ItemTable.load(loaded.folder / TABLE_FOLDER, preferences)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptData(f"ranker {loaded.manifest.version} cannot be read") from error
+    _check_features(loaded.manifest.version, names)
+    fusions = {name: fusion_class(name).load(loaded.folder / FUSION_FOLDER / name) for name in stored}
+    return RankerModel(
+        note=note_of(loaded.manifest),
+        fusions=fusions,
+        default=default_variant if default_variant in fusions else default,
+        validation=content.get("validation", {}),
+        table=table,
+    )
+
+
+def note_of(manifest: Manifest, *, is_current: bool = False) -> VersionNote:
+    """Returns what is told of a version."""
+    return VersionNote(
+        version=manifest.version,
+        created_at=datetime.fromisoformat(manifest.created_at),
+        labels=manifest.labels,
+        lineage=manifest.lineage,
+        data_sequence=int(manifest.data.get("sequence", 0)),
+        is_current=is_current,
+    )
+
+
+def _check_features(version: str, names: Sequence[str]) -> None:
+    if tuple(names) == NAMES:
+        return
+    lacking = sorted(set(NAMES) - set(names))
+    unknown = sorted(set(names) - set(NAMES))
+    if not lacking and not unknown:
+        difference = "the order differs"
+    else:
+        difference = f"it lacks {', '.join(lacking) or 'none'}; unknown here are {', '.join(unknown) or 'none'}"
+    raise ModelMismatch(
+        f"ranker {version} was trained on another feature registry: {difference}. Train it again with this release"
+    )

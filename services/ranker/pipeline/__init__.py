@@ -1,0 +1,1 @@
+"""The stages of an answer, one folder each: hydrate, sources, filter, score, select, record."""

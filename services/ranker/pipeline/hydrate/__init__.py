@@ -1,0 +1,1 @@
+"""hydrate: who asks; history, temperature, text profile."""

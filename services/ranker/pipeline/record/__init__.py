@@ -1,0 +1,1 @@
+"""record: impressions to ingestion, after the reply, from a bounded queue."""

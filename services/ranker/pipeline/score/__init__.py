@@ -1,0 +1,1 @@
+"""score: features, then the fusion model."""

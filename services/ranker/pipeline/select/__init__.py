@@ -1,0 +1,1 @@
+"""select: diversity, exploration, places for new items, top-k."""

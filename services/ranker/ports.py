@@ -1,0 +1,91 @@
+"""What the ranker's domain needs of its neighbours. Units: seconds, UTC times, float32 arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from services.ranker.nouns import CandidateQuery, CandidateTable, VersionNote
+    from shared.data.nouns import Event, HistoryEvent
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors of n texts: float32 (n, dim) of length 1, zero rows where `ok` (bool, (n,)) is False."""
+
+    vectors: NDArray[np.float32]
+    ok: NDArray[np.bool_]
+    version: str
+
+
+@dataclass(frozen=True)
+class CandidatesInfo:
+    """What the candidates service has loaded: its embedding version and the versions that can be asked for."""
+
+    model_version: str
+    embedding_version: str
+    versions: tuple[VersionNote, ...]
+
+
+class HistoryReader(Protocol):
+    """Reads what users did."""
+
+    async def history(self, user_id: str, limit: int, as_of: datetime | None, timeout_s: float) -> list[HistoryEvent]:
+        """Returns the newest `limit` events of a user before `as_of`, oldest first, impressions left out.
+
+        Raises:
+            DependencyUnavailable: no answer within `timeout_s`.
+
+        """
+
+
+class TextEncoder(Protocol):
+    """Turns texts into vectors."""
+
+    async def embed(self, texts: Sequence[str], timeout_s: float, *, bulk: bool = False) -> Embedded:
+        """Returns one vector per text (1 to 1000 texts). `bulk` gives way to calls that somebody waits for.
+
+        Raises:
+            DependencyUnavailable: no answer within `timeout_s`.
+            ModelNotReady: no encoder is loaded.
+
+        """
+
+
+class CandidateFinder(Protocol):
+    """Finds and scores candidates."""
+
+    async def find(self, query: CandidateQuery, timeout_s: float) -> CandidateTable:
+        """Returns candidates, best first by merged score; with `score_item_ids` in that order.
+
+        Raises:
+            DependencyUnavailable: no answer within `timeout_s`.
+            ModelNotReady: nothing has been trained.
+            NotFound: no such `model_version`.
+
+        """
+
+    async def find_many(self, queries: Sequence[CandidateQuery], timeout_s: float) -> list[CandidateTable]:
+        """Returns the answers to 1 to 256 queries, in order; raises as `find`."""
+
+    async def info(self, timeout_s: float) -> CandidatesInfo:
+        """Returns what is loaded; raises `DependencyUnavailable`."""
+
+
+class ImpressionWriter(Protocol):
+    """Writes impressions."""
+
+    async def write(self, events: Sequence[Event], timeout_s: float) -> int:
+        """Writes 1 to 1000 impressions; returns how many were stored.
+
+        Raises:
+            DependencyUnavailable: no answer within `timeout_s`.
+
+        """

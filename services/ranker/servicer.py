@@ -1,0 +1,53 @@
+"""The RPCs of the ranker: decode, call, encode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusionrec.ranker.v1 import ranker_service_pb2_grpc as pb_grpc
+
+from services.ranker import convert, convert_replies
+from services.ranker.info import describe
+from shared.data.validation import check_id
+
+if TYPE_CHECKING:
+    from fusionrec.ranker.v1 import ranker_service_pb2 as pb
+
+    from services.ranker.recommender import Recommender
+    from shared.rpc.handlers import Context
+
+
+class RankerServicer(pb_grpc.RankerServiceServicer):
+    """fusionrec.ranker.v1.RankerService."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+
+    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:  # noqa: ARG002, N802 (gRPC's signature)
+        """The best items for a user."""
+        answer = await self._recommender.recommend(convert.decode_recommend(request))
+        return convert_replies.encode_recommendations(answer, include_titles=request.include_titles)
+
+    async def BatchRecommend(  # noqa: N802 (gRPC's name)
+        self,
+        request: pb.BatchRecommendRequest,
+        context: Context,  # noqa: ARG002 (gRPC's signature)
+    ) -> pb.BatchRecommendResponse:
+        """The best items for many users."""
+        requests = convert.decode_batch(request)
+        answers = await self._recommender.batch(requests)
+        return convert_replies.encode_batch(answers, [one.include_titles for one in requests])
+
+    async def Rank(self, request: pb.RankRequest, context: Context) -> pb.RankResponse:  # noqa: ARG002, N802 (gRPC's signature)
+        """The caller's own candidates, in the best order for a user."""
+        return convert_replies.encode_ranking(await self._recommender.rank(convert.decode_rank(request)))
+
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:  # noqa: ARG002, N802 (gRPC's signature)
+        """Why these items have these scores for this user."""
+        answer = await self._recommender.explain(convert.decode_explain(request))
+        return convert_replies.encode_explanations(answer)
+
+    async def GetModelInfo(self, request: pb.GetModelInfoRequest, context: Context) -> pb.GetModelInfoResponse:  # noqa: ARG002, N802 (gRPC's signature)
+        """The fusion models that are loaded."""
+        version = check_id(request.model_version, "model_version", required=False)
+        return convert_replies.encode_info(await describe(self._recommender.shelf, self._recommender.live, version))

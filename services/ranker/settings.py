@@ -1,0 +1,85 @@
+"""Settings of the ranker, from environment variables with the prefix `RANKER_`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.data.limits import MAX_CANDIDATES, MAX_HISTORY
+from shared.data.preferences import PreferenceRules
+from shared.rpc.settings import ServerSettings, env_config
+
+
+class RankerSettings(ServerSettings):
+    """How the ranker finds its neighbours, how long it waits for them, and what it does by default."""
+
+    model_config = env_config("RANKER_")
+
+    port: int = Field(default=50_054, ge=0, le=65_535)
+    """TCP port; 0 lets the system choose one (tests)."""
+    metrics_port: int = Field(default=51_054, ge=0, le=65_535)
+    """TCP port of the Prometheus metrics; 0 leaves them unserved."""
+    ingestion_address: str = "127.0.0.1:50051"
+    """Address of ingestion: histories, the log, impressions."""
+    embedding_address: str = "127.0.0.1:50052"
+    """Address of embedding: text profiles and item vectors."""
+    candidates_address: str = "127.0.0.1:50053"
+    """Address of candidates."""
+    artifacts: str = ".fusionrec/ranker/artifacts"
+    """Folder or fsspec URL of the ranker's artifacts."""
+    artifacts_poll_s: float = Field(default=0.5, gt=0)
+    """How often CURRENT is looked at, seconds."""
+    loaded_versions: int = Field(default=4, ge=1, le=64)
+    """Pinned versions that stay in memory besides the current one; the least recently used is dropped."""
+    keep_versions: int = Field(default=3, ge=1)
+    """Versions of each protocol and stage that the training job leaves in the store; older ones are deleted."""
+
+    candidates: int = Field(default=350, ge=1, le=MAX_CANDIDATES)
+    """Candidates asked for per request; more when k needs them."""
+    history_limit: int = Field(default=MAX_HISTORY, ge=1, le=MAX_HISTORY)
+    """Newest events of a user that are read: what is older is neither counted nor hidden as seen."""
+    profile_texts: int = Field(default=20, ge=1, le=100)
+    """Texts of a text profile at most: newest liked items and the user's own reviews."""
+    default_variant: str = ""
+    """Fusion used when a request names none; empty: the one that the training job found best."""
+    default_diversity: float = Field(default=0.0, ge=0, le=1)
+    """Diversity when a request sets none."""
+    exploration_temperature: float = Field(default=0.25, gt=0, le=10)
+    """Spread of exploration, in standard deviations of the candidates' scores."""
+    new_item_every: int = Field(default=20, ge=1)
+    """One of this many places is kept for a new item that fits."""
+    new_item_top_share: float = Field(default=0.03, gt=0, le=1)
+    """A new item fits when it is among this share of the catalogue by the text source, for this user."""
+    batch_concurrency: int = Field(default=8, ge=1, le=100)
+    """Requests of one BatchRecommend that run at once."""
+
+    history_timeout_s: float = Field(default=0.5, gt=0)
+    """Longest wait for a user's history, seconds."""
+    embedding_timeout_s: float = Field(default=1.0, gt=0)
+    """Longest wait for a text profile, seconds."""
+    candidates_timeout_s: float = Field(default=2.0, gt=0)
+    """Longest wait for candidates, seconds."""
+    deadline_share: float = Field(default=0.6, gt=0, le=1)
+    """Share of the time that is left which one neighbour may use: what remains is for a fall-back."""
+
+    known_histories: int = Field(default=2_000, ge=1)
+    """Last known histories in memory, for when ingestion does not answer."""
+    impression_queue: int = Field(default=10_000, ge=1)
+    """Impressions that may wait to be written; more are dropped and counted."""
+    max_items: int = Field(default=2_000_000, ge=1)
+    """Items kept in memory at most; later ones are counted and left out."""
+    popularity_events: int = Field(default=5_000_000, ge=1)
+    """Positive events kept for popularity in a period of time; the oldest are dropped."""
+    warm_timeout_s: float = Field(default=20.0, ge=0)
+    """Longest wait for the log to be read before SERVING, seconds."""
+
+    training_lists: int = Field(default=2_000, ge=50)
+    """Lists that the training job learns from at most, drawn evenly from every fold and kind."""
+    positive_rating: float = 4.0
+    """Ratings from this value on are positives."""
+    positive_play: float = Field(default=0.5, ge=0, le=1)
+    """Fractions played from this value on are positives."""
+
+    @property
+    def preferences(self) -> PreferenceRules:
+        """How events become signals."""
+        return PreferenceRules(positive_rating=self.positive_rating, positive_play=self.positive_play)

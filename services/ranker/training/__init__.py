@@ -1,0 +1,1 @@
+"""The training job: lists without leak, fusion models, artifacts."""
