@@ -51,7 +51,7 @@ down: ## Stop the containers; their volumes stay
 	$(COMPOSE) down
 
 bench: $(VENV)/.dev ## The figures of the README
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 install: $(VENV)/.dev ## The development environment
 

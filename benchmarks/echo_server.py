@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 METHOD = "/bench.Echo/Echo"
 
 
-class _Echo(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not subscriptable at run time
+class _Echo(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         if handler_call_details.method != METHOD:
             return None

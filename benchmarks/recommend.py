@@ -60,7 +60,7 @@ async def _echo(seconds: float) -> dict[str, dict[str, float]]:
     try:
         assert server.stdout is not None  # noqa: S101
         async with grpc.aio.insecure_channel(f"127.0.0.1:{int(server.stdout.readline())}") as channel:
-            echo = channel.unary_unary(METHOD)
+            echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
             payload = b"x" * 64
 
             async def call(_number: int) -> object:

@@ -1,0 +1,149 @@
+"""Features: one computation for training and serving."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from services.ranker.features.compute import FeatureInputs, compute, place_in_list, relative_in_list
+from services.ranker.features.profile import TextProfile, UserProfile, profile_texts
+from services.ranker.features.registry import FEATURES, INDEX, LANGUAGE_MODEL, NAMES
+from services.ranker.nouns import CandidateTable
+from shared.data.nouns import EventType, Temperature
+
+from .conftest import RULES, START, seen
+
+DAY = 86_400
+
+
+def candidates(*item_ids: str) -> CandidateTable:
+    count = len(item_ids)
+    als = np.array([3.0, np.nan, 1.0, 2.0][:count], dtype=np.float32)
+    return CandidateTable(
+        list(item_ids),
+        np.linspace(1, 0.1, count, dtype=np.float32),
+        np.zeros(count, dtype=bool),
+        {"als": als, "text": np.arange(count, dtype=np.float32)},
+        {"als": np.arange(count, dtype=np.int32), "text": np.ones(count, dtype=np.int32)},
+    )
+
+
+@pytest.fixture
+def inputs(table) -> FeatureInputs:
+    profile = UserProfile.of([seen("c", 5, 1), seen("b", 4, 2), seen("d", 1, 3)], RULES)
+    texts = TextProfile(np.array([[0, 0, 1], [0.8, 0.6, 0]], dtype=np.float32))
+    at = int((START + timedelta(days=500)).timestamp())
+    return FeatureInputs(table, candidates("a", "b", "c", "unknown"), profile, texts, at)
+
+
+def column(inputs: FeatureInputs, name: str) -> np.ndarray:
+    return compute(inputs)[:, INDEX[name]]
+
+
+def test_the_registry_names_each_feature_once_and_every_group():
+    assert len(set(NAMES)) == len(NAMES) == len(FEATURES)
+    assert {feature.group for feature in FEATURES} == {"cf", "text", "popularity", "context"}
+    assert all(feature.unit and feature.description for feature in FEATURES)
+
+
+def test_shape_and_order(inputs):
+    made = compute(inputs)
+    assert made.shape == (4, len(NAMES))
+    assert made.dtype == np.float32
+
+
+def test_source_scores_and_places_within_the_list(inputs):
+    assert np.array_equal(column(inputs, "als_score"), [3, np.nan, 1, 2], equal_nan=True)
+    assert np.array_equal(column(inputs, "als_place"), np.log1p([0, np.nan, 2, 1]).astype(np.float32), equal_nan=True)
+    assert column(inputs, "has_cf").tolist() == [1, 0, 1, 1]
+    assert np.isnan(column(inputs, "item_item_score")).all()
+
+
+def test_language_model_similarities(inputs):
+    best, last = column(inputs, "lm_best"), column(inputs, "lm_last")
+    assert best[:3] == pytest.approx([0.8, 1.0, 1.0])
+    assert last[:3] == pytest.approx([0.8, 1.0, 0.0])
+    assert np.isnan(best[3])
+    assert column(inputs, "lm_mean")[:3] == pytest.approx([0.4, 0.5, 0.5])
+
+
+def test_without_the_language_model_exactly_its_features_are_missing(inputs):
+    with_it, without = compute(inputs), compute(replace(inputs, language_model=False))
+    own = [INDEX[name] for name in LANGUAGE_MODEL]
+    others = [place for place in range(len(NAMES)) if place not in own]
+    assert np.isnan(without[:, own]).all()
+    np.testing.assert_array_equal(with_it[:, others], without[:, others])
+
+
+def test_popularity_ends_at_the_time_of_the_question(inputs):
+    assert column(inputs, "popularity")[:2] == pytest.approx(np.log1p([2, 1]))
+    assert column(inputs, "popularity_before")[0] == pytest.approx(np.log1p(2))
+    early = replace(inputs, at_second=int(START.timestamp()) + 5 * DAY)
+    assert column(early, "popularity_before")[0] == pytest.approx(np.log1p(1))
+    assert column(inputs, "popularity_year")[0] == pytest.approx(np.log1p(1))
+
+
+def test_years(inputs):
+    assert np.array_equal(column(inputs, "year"), [1979, 1985, 1942, np.nan], equal_nan=True)
+    assert column(inputs, "age")[0] == pytest.approx(2021.37 - 1979, abs=0.02)
+    assert column(inputs, "year_distance")[0] == pytest.approx(1979 - (1942 + 1985) / 2)
+
+
+def test_liked_categories_are_worth_more_than_others(inputs):
+    taste = column(inputs, "category_taste_mean")
+    assert taste[2] > taste[0]
+    assert column(inputs, "category_count").tolist() == [2, 1, 2, 0]
+
+
+def test_the_order_of_the_candidates_does_not_matter(inputs):
+    order = np.array([2, 0, 3, 1], dtype=np.intp)
+    turned = replace(inputs, candidates=inputs.candidates.take(order))
+    np.testing.assert_allclose(compute(turned), compute(inputs)[order], rtol=1e-6)
+
+
+def test_an_empty_history_and_no_candidates(inputs):
+    nobody = replace(inputs, profile=UserProfile.of([], RULES), texts=None)
+    assert np.isnan(column(nobody, "category_taste")).all()
+    assert column(nobody, "history_likes").tolist() == [0, 0, 0, 0]
+    assert np.isnan(column(nobody, "lm_best")).all()
+    none = replace(inputs, candidates=CandidateTable.plain([], np.zeros(0, dtype=np.float32)))
+    assert compute(none).shape == (0, len(NAMES))
+
+
+def test_places_and_relative_values():
+    values = np.array([1, 5, np.nan, 5, 2], dtype=np.float32)
+    assert np.expm1(place_in_list(values)) == pytest.approx([3, 0, 4, 0, 2])
+    relative = relative_in_list(values)
+    assert np.isnan(relative[2])
+    assert float(np.nanmean(relative)) == pytest.approx(0, abs=1e-6)
+    assert relative_in_list(np.array([2, 2, np.nan], dtype=np.float32))[:2].tolist() == [0, 0]
+
+
+def test_a_profile_reads_the_preferences():
+    history = [
+        seen("a", 5, 1), seen("b", 2, 2), seen("c", kind=EventType.LIKE, day=3), seen("a", 4, 4),
+        seen("x", kind=EventType.IMPRESSION, day=5), seen("d", kind=EventType.REVIEW, day=6, text="lovely"),
+    ]  # fmt: skip
+    profile = UserProfile.of(history, RULES)
+    assert profile.liked == ("c", "a", "d")
+    assert profile.rated == (("a", 5), ("b", 2), ("a", 4))
+    assert profile.reviews == ("lovely",)
+    assert profile.events == 5
+    assert profile.temperature is Temperature.WARM
+
+
+def test_profile_texts_are_the_newest_and_keep_room_for_reviews():
+    likes = [f"like {n}" for n in range(30)]
+    assert profile_texts(likes, [], 20) == likes[-20:]
+    with_reviews = profile_texts(likes, [f"review {n}" for n in range(9)], 20)
+    assert with_reviews == [f"review {n}" for n in range(4, 9)] + likes[-15:]
+    assert profile_texts(["", "x", ""], [], 20) == ["x"]
+
+
+def test_newer_texts_weigh_more():
+    weights = TextProfile(np.eye(12, dtype=np.float32)).weights
+    assert weights.sum() == pytest.approx(1)
+    assert weights[1] == pytest.approx(weights[11] / 2)

@@ -1,0 +1,130 @@
+"""Model versions: what fits, what is refused, what stays in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+
+from services.ranker.features.registry import NAMES
+from services.ranker.fusion.base import RankingLists
+from services.ranker.fusion.linear import LinearFusion
+from services.ranker.models.model import KIND, MODEL_FILE, load_model, save_model
+from services.ranker.models.shelf import ModelShelf, check_minimum
+from shared.artifacts import ArtifactStore
+from shared.errors import CorruptData, InvalidField, ModelMismatch, ModelNotReady, NotFound
+
+from .conftest import RULES
+
+
+@pytest.fixture(scope="module")
+def fitted() -> LinearFusion:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(200, len(NAMES))).astype(np.float32)
+    labels = (features[:, 0] > 0.8).astype(np.float32)
+    lists = RankingLists(features, labels, np.full(10, 20), np.ones(10, dtype=np.float32))
+    fusion = LinearFusion()
+    fusion.fit(lists, lists, NAMES)
+    return fusion
+
+
+@pytest.fixture
+def publish(tmp_path, table, fitted):
+    store = ArtifactStore(str(tmp_path / "store"))
+
+    def one(change=None, **labels):
+        folder = tmp_path / "made"
+        folder.mkdir(exist_ok=True)
+        save_model(folder, {"linear": fitted}, "linear", {"linear": {"ndcg@10": 0.5}}, table)
+        if change is not None:
+            content = json.loads((folder / MODEL_FILE).read_text())
+            change(content)
+            (folder / MODEL_FILE).write_text(json.dumps(content))
+        return store.publish(KIND, folder, labels=labels, lineage={"candidates": "c1"}, data={"sequence": 7})
+
+    return store, one
+
+
+def test_a_published_model_loads_with_all_that_it_needs(publish, fitted):
+    store, one = publish
+    manifest = one(stage="test")
+    model = load_model(store.load(KIND), RULES)
+    assert model.version == manifest.version
+    assert model.candidates_version == "c1"
+    assert model.note.data_sequence == 7
+    assert model.validation["linear"]["ndcg@10"] == 0.5
+    features = np.ones((3, len(NAMES)), dtype=np.float32)
+    np.testing.assert_array_equal(model.fusion("").predict(features), fitted.predict(features))
+
+
+def test_an_unknown_variant_lists_the_loaded_ones(publish):
+    store, one = publish
+    one()
+    with pytest.raises(NotFound, match="linear"):
+        load_model(store.load(KIND), RULES).fusion("quantum")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda content: content["features"].remove("als_score"), "lacks als_score"),
+        (lambda content: content["features"].append("moon_phase"), "moon_phase"),
+        (lambda content: content["features"].reverse(), "order"),
+    ],
+)
+def test_another_feature_registry_is_refused_by_name(publish, change, named):
+    store, one = publish
+    one(change)
+    with pytest.raises(ModelMismatch, match=named):
+        load_model(store.load(KIND), RULES)
+
+
+def test_a_file_that_makes_no_sense_is_corrupt(publish):
+    store, one = publish
+    one(lambda content: content.pop("features"))
+    with pytest.raises(CorruptData):
+        load_model(store.load(KIND), RULES)
+
+
+async def test_the_shelf_keeps_the_versions_asked_for_last(publish):
+    store, one = publish
+    versions = [one(turn=str(turn)).version for turn in range(4)]
+    shelf = ModelShelf(store, RULES, capacity=2)
+    assert await shelf.get("") is None
+    await shelf.put_current(store.load(KIND, versions[3]))
+    assert (await shelf.get(versions[3])) is shelf.current
+    first = await shelf.get(versions[0])
+    assert await shelf.get(versions[0]) is first
+    await shelf.get(versions[1])
+    await shelf.get(versions[2])
+    assert await shelf.get(versions[0]) is not first
+    with pytest.raises(NotFound):
+        await shelf.get("no-such-version")
+    notes = await shelf.versions()
+    assert [note.version for note in notes] == versions[::-1]
+    assert [note.is_current for note in notes] == [True, False, False, False]
+
+
+async def test_two_calls_for_a_version_load_it_once(publish):
+    store, one = publish
+    version = one().version
+    shelf = ModelShelf(store, RULES, capacity=2)
+    first, second = await asyncio.gather(shelf.get(version), shelf.get(version))
+    assert first is second
+
+
+async def test_minimum_versions(publish):
+    store, one = publish
+    old, new = one().version, one().version
+    shelf = ModelShelf(store, RULES, capacity=2)
+    model = await shelf.get(old)
+    check_minimum(model, "")
+    check_minimum(model, old)
+    with pytest.raises(ModelNotReady, match=old):
+        check_minimum(model, new)
+    with pytest.raises(ModelNotReady, match="untrained"):
+        check_minimum(None, old)
+    with pytest.raises(InvalidField):
+        check_minimum(model, "latest")

@@ -1,0 +1,170 @@
+"""Training: which versions, which lists, what is measured."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from services.ranker.features.registry import NAMES
+from services.ranker.nouns import VersionNote
+from services.ranker.training.fitting import train
+from services.ranker.training.lists import LearnedList, drafts, evenly, stacked, thinned
+from services.ranker.training.metrics import mean_ndcg
+from services.ranker.training.versions import choose_versions
+from shared.data.folds import ListKind, TrainingList, training_folds
+from shared.data.splits import Protocol, Stage
+from shared.errors import ModelNotReady, NotFound
+from shared.testing.movielens import movielens_events
+
+from .conftest import RULES, START, rating
+
+
+def note(name, stage, sequence, protocol="warm", fold=None) -> VersionNote:
+    labels = {"protocol": protocol, "stage": stage} | ({"fold": fold} if fold else {})
+    return VersionNote(name, START, labels, {}, sequence, is_current=False)
+
+
+class TestVersions:
+    def test_the_newest_complete_set_is_taken(self):
+        newest_first = [
+            note("t3", "test", 30),
+            note("s2", "serving", 20),
+            note("t2b", "test", 20),
+            note("t2a", "test", 20),
+            note("f2", "fit", 20, fold="cold"),
+            note("f2w", "fit", 20, fold="warm-0"),
+            note("s1", "serving", 10),
+            note("t1", "test", 10),
+            note("f1", "fit", 10, fold="cold"),
+        ]
+        chosen = choose_versions(newest_first, Protocol.WARM)
+        assert chosen.sequence == 20
+        assert {name: one.version for name, one in chosen.folds.items()} == {"cold": "f2", "warm-0": "f2w"}
+        assert {stage: one.version for stage, one in chosen.targets.items()} == {Stage.TEST: "t2b", Stage.SERVING: "s2"}
+
+    def test_only_warm_needs_a_serving_version(self):
+        versions = [note("t", "test", 5, "new-items"), note("f", "fit", 5, "new-items", "cold")]
+        assert set(choose_versions(versions, Protocol.NEW_ITEMS).targets) == {Stage.TEST}
+        with pytest.raises(ModelNotReady, match=r"services\.candidates train --protocol warm"):
+            choose_versions(versions, Protocol.WARM)
+
+    def test_no_versions_at_all(self):
+        with pytest.raises(ModelNotReady, match="new-users"):
+            choose_versions([], Protocol.NEW_USERS)
+
+
+class TestDrafts:
+    def test_a_search_asks_as_of_just_after_the_history(self):
+        history = tuple(rating("u", f"i{n}", 5, n) for n in range(5))
+        one = TrainingList("u", ListKind.WARM, history, frozenset({"later"}))
+        draft = drafts([one], version="v", k=350, history_limit=3)[0]
+        assert [event.item_id for event in draft.query.history] == ["i2", "i3", "i4"]
+        assert draft.query.as_of == history[-1].timestamp + timedelta(seconds=1)
+        assert (draft.query.k, draft.query.model_version, draft.query.score_item_ids) == (350, "v", ())
+
+    def test_a_pool_is_scored_as_it_is_without_what_was_seen(self):
+        history = (rating("u", "a", 5, 0),)
+        one = TrainingList("u", ListKind.NEW_ITEMS, history, frozenset({"b"}), frozenset({"a", "b", "c"}))
+        assert drafts([one], version="v", k=9, history_limit=9)[0].query.score_item_ids == ("b", "c")
+
+    def test_a_pool_over_the_limit_keeps_what_is_relevant(self):
+        pool = frozenset(str(n) for n in range(5000))
+        relevant = frozenset(str(n) for n in range(4990, 5000))
+        one = TrainingList("u", ListKind.NEW_ITEMS, (rating("u", "a", 5, 0),), relevant, pool)
+        ids = drafts([one], version="v", k=9, history_limit=9)[0].query.score_item_ids
+        assert len(ids) == len(set(ids)) <= 2000
+        assert relevant <= set(ids)
+
+    def test_some_lists_come_without_the_language_model(self):
+        one = TrainingList("u", ListKind.WARM, (rating("u", "a", 5, 0),), frozenset({"b"}))
+        made = drafts([one] * 24, version="v", k=9, history_limit=9)
+        assert sum(not draft.language_model for draft in made) == 2
+
+    def test_labels_lie_after_everything_the_folds_models_saw(self):
+        events = [event for event in movielens_events() if int(event.user_id) <= 30]
+        for fold in training_folds(events, lambda event: RULES.signal(event) > 0):
+            trained = {(event.user_id, event.item_id) for event in fold.training}
+            for one in fold.lists:
+                assert not {(one.user_id, item) for item in one.relevant} & trained
+
+
+def test_lists_are_drawn_evenly_from_every_kind():
+    history = (rating("u", "a", 5, 0),)
+    lists = [
+        TrainingList(f"{kind}-{n}", kind, history, frozenset({"b"}))
+        for kind, count in ((ListKind.WARM, 100), (ListKind.COLD_USER, 40), (ListKind.NEW_ITEMS, 1))
+        for n in range(count)
+    ]
+    half = evenly(lists, 0.5)
+    kinds = [one.kind for one in half]
+    assert (kinds.count(ListKind.WARM), kinds.count(ListKind.COLD_USER), kinds.count(ListKind.NEW_ITEMS)) == (50, 20, 1)
+    assert len({one.user_id for one in half}) == len(half)
+    assert sorted(one.user_id for one in evenly(lists, 1.0)) == sorted(one.user_id for one in lists)
+    assert evenly([], 0.5) == []
+
+
+def made_lists(users: int, seed: int = 0) -> list[LearnedList]:
+    random = np.random.default_rng(seed)
+    out = []
+    for user in range(users):
+        features = np.zeros((40, len(NAMES)), dtype=np.float32)
+        features[:, 0] = random.normal(size=40)
+        labels = (features[:, 0] >= np.sort(features[:, 0])[-3]).astype(np.float32)
+        out.append(LearnedList(ListKind.WARM if user % 2 else ListKind.COLD_USER, f"user-{user}", features, labels))
+    return out
+
+
+class Silent:
+    def update(self, stage, done, total):
+        pass
+
+
+class TestFitting:
+    def test_fusions_are_measured_on_users_they_have_not_seen(self):
+        trained = train(Protocol.WARM, ["linear", "gbdt"], made_lists(40), "", Silent())
+        assert set(trained.fusions) == {"linear", "gbdt"}
+        assert trained.validation["linear"]["ndcg@10"] > 0.95
+        assert set(trained.validation["linear"]) == {"ndcg@10", "ndcg@10 warm", "ndcg@10 cold-user"}
+
+    def test_a_wanted_default_wins(self):
+        assert train(Protocol.WARM, ["linear"], made_lists(20), "linear", Silent()).default == "linear"
+
+    def test_too_little_to_learn_from_says_so(self):
+        with pytest.raises(ModelNotReady, match="import more events"):
+            train(Protocol.WARM, ["linear"], made_lists(3), "", Silent())
+
+    def test_an_unknown_fusion_lists_the_known_ones(self):
+        with pytest.raises(NotFound, match="gbdt, linear"):
+            train(Protocol.WARM, ["quantum"], made_lists(20), "", Silent())
+
+
+def test_thinning_keeps_every_relevant_row():
+    one = made_lists(1)[0]
+    thin = thinned(one, 10, np.random.default_rng(0))
+    assert thin.labels.sum() == one.labels.sum() == 3
+    assert len(thin.labels) == 13
+    assert len(thin.features) == 13
+    assert thinned(one, 100, np.random.default_rng(0)) is one
+
+
+def test_stacking_keeps_lists_apart():
+    lists = stacked(made_lists(3))
+    assert lists.sizes.tolist() == [40, 40, 40]
+    assert lists.starts.tolist() == [0, 40, 80]
+    assert len(lists.features) == 120
+    assert stacked([]).features.shape == (0, len(NAMES))
+
+
+class ByFirst:
+    def predict(self, features):
+        return features[:, 0]
+
+
+def test_ndcg_by_hand():
+    features = np.arange(4, 0, -1, dtype=np.float32)[:, None]
+    one = LearnedList(ListKind.WARM, "u", features, np.array([0, 1, 0, 1], dtype=np.float32))
+    best = 1 + 1 / np.log2(3)
+    assert mean_ndcg(ByFirst(), [one]) == pytest.approx((1 / np.log2(3) + 1 / np.log2(5)) / best)
+    assert np.isnan(mean_ndcg(ByFirst(), []))

@@ -1,0 +1,153 @@
+"""Every bad field is refused by name, over the wire; the ranker runs without any neighbour."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from fusionrec.common.v1 import event_pb2, item_pb2
+from fusionrec.ranker.v1 import ranker_service_pb2 as pb
+from fusionrec.ranker.v1 import ranker_service_pb2_grpc as pb_grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.ranker.bootstrap import RankerApp
+from services.ranker.settings import RankerSettings
+from shared.rpc.status import error_info
+from shared.testing.processes import free_port
+from shared.testing.servers import served
+
+
+@pytest.fixture
+async def stub(tmp_path):
+    nowhere = f"127.0.0.1:{free_port()}"
+    settings = RankerSettings(
+        port=0,
+        metrics_port=0,
+        artifacts=str(tmp_path),
+        ingestion_address=nowhere,
+        embedding_address=nowhere,
+        candidates_address=nowhere,
+        warm_timeout_s=0,
+    )
+    async with served(RankerApp(settings), settings, "ranker", ready=False) as server:
+        yield pb_grpc.RankerServiceStub(server.channel)
+
+
+def context(**fields) -> pb.RankingContext:
+    return pb.RankingContext(**{"user_id": "u", **fields})
+
+
+def recommend(**fields) -> pb.RecommendRequest:
+    return pb.RecommendRequest(**{"context": context(), "k": 10, **fields})
+
+
+EVENT = event_pb2.HistoryEvent(item_id="a", type=event_pb2.EVENT_TYPE_LIKE)
+NO_RATING = event_pb2.HistoryEvent(item_id="a", type=event_pb2.EVENT_TYPE_RATING)
+NO_TYPE = event_pb2.HistoryEvent(item_id="a")
+OLD, FUTURE = Timestamp(seconds=1), Timestamp(seconds=99_999_999_999)
+EMPTY_RULE = item_pb2.AttributeRule(name="year")
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "reason"),
+    [
+        (recommend(k=0), "k", "INVALID_FIELD"),
+        (recommend(k=-3), "k", "INVALID_FIELD"),
+        (recommend(k=1001), "k", "LIMIT_EXCEEDED"),
+        (recommend(context=pb.RankingContext()), "context.user_id", "INVALID_FIELD"),
+        (recommend(context=context(user_id="x" * 257)), "context.user_id", "LIMIT_EXCEEDED"),
+        (recommend(context=context(user_id="a\nb")), "context.user_id", "INVALID_FIELD"),
+        (recommend(context=context(as_of=OLD)), "context.as_of", "INVALID_FIELD"),
+        (recommend(context=context(as_of=FUTURE)), "context.as_of", "INVALID_FIELD"),
+        (
+            recommend(context=context(history=event_pb2.History(events=[EVENT] * 1001))),
+            "context.history.events",
+            "LIMIT_EXCEEDED",
+        ),
+        (
+            recommend(context=context(history=event_pb2.History(events=[NO_TYPE]))),
+            "context.history.events[0].type",
+            "INVALID_FIELD",
+        ),
+        (
+            recommend(context=context(history=event_pb2.History(events=[EVENT, NO_RATING]))),
+            "context.history.events[1].value",
+            "INVALID_FIELD",
+        ),
+        (recommend(context=context(min_model_version="latest")), "context.min_model_version", "INVALID_FIELD"),
+        (recommend(diversity=-0.1), "diversity", "INVALID_FIELD"),
+        (recommend(diversity=1.1), "diversity", "INVALID_FIELD"),
+        (recommend(diversity=float("nan")), "diversity", "INVALID_FIELD"),
+        (recommend(diversity=0.5, explore=True), "diversity", "INVALID_FIELD"),
+        (recommend(new_item_slots=-1), "new_item_slots", "INVALID_FIELD"),
+        (recommend(new_item_slots=11), "new_item_slots", "LIMIT_EXCEEDED"),
+        (recommend(seen_policy=9), "seen_policy", "INVALID_FIELD"),
+        (
+            recommend(filter=item_pb2.ItemFilter(exclude_item_ids=[str(n) for n in range(10_001)])),
+            "filter.exclude_item_ids",
+            "LIMIT_EXCEEDED",
+        ),
+        (
+            recommend(filter=item_pb2.ItemFilter(attributes=[EMPTY_RULE])),
+            "filter.attributes[0]",
+            "INVALID_FIELD",
+        ),
+        (pb.BatchRecommendRequest(), "requests", "INVALID_FIELD"),
+        (pb.BatchRecommendRequest(requests=[recommend()] * 101), "requests", "LIMIT_EXCEEDED"),
+        (pb.BatchRecommendRequest(requests=[recommend(), recommend(k=0)]), "requests[1].k", "INVALID_FIELD"),
+        (pb.RankRequest(context=context()), "item_ids", "INVALID_FIELD"),
+        (pb.RankRequest(context=context(), item_ids=["a", "b", "a"]), "item_ids[2]", "INVALID_FIELD"),
+        (pb.RankRequest(context=context(), item_ids=["a", ""]), "item_ids[1]", "INVALID_FIELD"),
+        (
+            pb.RankRequest(context=context(), item_ids=[str(n) for n in range(2001)]),
+            "item_ids",
+            "LIMIT_EXCEEDED",
+        ),
+        (pb.RankRequest(context=context(), item_ids=["a"], k=-1), "k", "INVALID_FIELD"),
+        (pb.ExplainRequest(context=context()), "item_ids", "INVALID_FIELD"),
+        (
+            pb.ExplainRequest(context=context(), item_ids=[str(n) for n in range(101)]),
+            "item_ids",
+            "LIMIT_EXCEEDED",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_bad_fields_are_named(stub, request_, field, reason):
+    method = getattr(stub, type(request_).__name__.removesuffix("Request"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await method(request_, timeout=10)
+    info = error_info(caught.value)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (info.reason, info.metadata["field"]) == (reason, field)
+    assert info.metadata["limit"]
+    assert info.metadata["hint"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason"),
+    [
+        (recommend(context=context(model_version="20200101T000000-none")), grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+        (recommend(context=context(model_version="../etc")), grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+        (
+            recommend(context=context(min_model_version="20200101T000000-none")),
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "MODEL_NOT_READY",
+        ),
+        (recommend(), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+        (pb.GetModelInfoRequest(model_version="none"), grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    ],
+)
+async def test_other_refusals(stub, request_, code, reason):
+    method = getattr(stub, type(request_).__name__.removesuffix("Request"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await method(request_, timeout=10)
+    assert caught.value.code() is code
+    assert error_info(caught.value).reason == reason
+
+
+async def test_the_untrained_ranker_tells_its_features_and_has_no_model(stub):
+    info = await stub.GetModelInfo(pb.GetModelInfoRequest())
+    assert info.model_version == ""
+    assert info.status_reason
+    assert not info.fusions
+    assert {feature.group for feature in info.features} == {"cf", "text", "popularity", "context"}
