@@ -16,6 +16,7 @@ def markdown(figures: dict[str, Any]) -> str:
     protocols = {"warm": figures["quality"], **figures["quality"].get("protocols", {})}
     parts += [_quality(name, one) for name, one in protocols.items()]
     parts.append(_latency(figures["latency"]))
+    parts.append(_freshness(figures["freshness"]))
     return "".join(parts)
 
 
@@ -53,6 +54,17 @@ def _latency(latency: dict[str, Any]) -> str:
         f"\nOpen loop at half of that: {opened}\n\nStages, p50 in µs: {latency['recommend']['stage_p50_us']}\n"
     )
     return "".join(lines)
+
+
+def _freshness(fresh: dict[str, Any]) -> str:
+    event, item = fresh["event_s"], fresh["item_s"]
+    return (
+        "\n## Freshness\n\n"
+        f"From the reply of WriteEvents to a changed Recommend: median {event['median']:.3f} s, worst "
+        f"{event['worst']:.3f} s.\n\nFrom the reply of UpsertItems (a title, nothing else) to the item among the 20 of "
+        f"a fitting user: {item['found']} of {item['asked']} items, median {item['median']:.3f} s, worst "
+        f"{item['worst']:.3f} s: {fresh['items']}\n"
+    )
 
 
 def _row(cells: list[str]) -> str:

@@ -19,7 +19,7 @@ down() { "${compose[@]}" down --volumes --remove-orphans --timeout 20 >/dev/null
 trap down EXIT
 down
 
-make demo-compose KEEP=1
+make demo-compose
 
 echo "== each container: healthy, not root, only its own packages"
 # package that must be there : packages that must not be
@@ -42,6 +42,20 @@ PY
   size=$(docker image inspect --format '{{.Size}}' "fusionrec/$service")
   echo "$service: $health, uid $user, image $((size / 1000000)) MB"
 done
+
+echo "== the demo's figures: the fusion is worth its name"
+"${compose[@]}" exec -T evaluator python - <<'PY'
+import json
+from fusionrec.channel import connect
+from fusionrec.evaluator.v1 import evaluator_service_pb2 as pb, evaluator_service_pb2_grpc as rpc
+stub = rpc.EvaluatorServiceStub(connect("127.0.0.1:50055"))
+models = json.loads(stub.GetReport(pb.GetReportRequest(report_id="latest")).json)["models"]
+figures = {name: round(model["ndcg@10"], 4) for name, model in models.items()}
+print("warm NDCG@10:", figures)
+best = max(value for name, value in figures.items() if not name.startswith("fusion"))
+assert figures["fusion"] >= 0.135, "the fusion misses its target of .135"
+assert figures["fusion"] > best, "a single source is better than the fusion"
+PY
 
 echo "== SIGTERM drains: every container stops with exit code 0"
 "${compose[@]}" stop --timeout 20

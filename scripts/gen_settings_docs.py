@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics import Counter, MetricWrapperBase
 
 from shared.rpc.settings import ServerSettings
 from shared.telemetry import metrics
@@ -66,7 +66,9 @@ def _default(field: FieldInfo) -> str:
 
 def _metric(metric: MetricWrapperBase) -> str:
     labels = ", ".join(f"`{name}`" for name in metric._labelnames) or "none"  # noqa: SLF001 (there is no public way)
-    return f"| `{metric._name}` | {labels} | {metric._documentation} |\n"  # noqa: SLF001
+    # The client library appends it on the wire.
+    suffix = "_total" if isinstance(metric, Counter) else ""
+    return f"| `{metric._name}{suffix}` | {labels} | {metric._documentation} |\n"  # noqa: SLF001
 
 
 def _flat(text: str) -> str:

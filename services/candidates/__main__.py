@@ -16,11 +16,12 @@ NO_DATA = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Runs the command; returns its exit code. Wrong usage or settings end it with code 2."""
     options = _parser().parse_args(arguments)
     from services.candidates.settings import CandidatesSettings
+    from shared.rpc.settings import read_settings
 
-    settings = CandidatesSettings()
+    settings = read_settings(CandidatesSettings)
     if options.command == "serve":
         from services.candidates.bootstrap import build
         from shared.rpc.server import serve

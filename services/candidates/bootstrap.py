@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import faiss
 from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
-from services.candidates.adapters.faiss_flat import FlatIndex
 from services.candidates.adapters.grpc_embedder import GrpcEmbedder
 from services.candidates.adapters.grpc_histories import GrpcHistories
 from services.candidates.live.enricher import Enricher
@@ -19,7 +17,6 @@ from services.candidates.live.version import LiveVersion
 from services.candidates.merge.finder import CandidateFinder
 from services.candidates.service import CandidatesService
 from services.candidates.servicer import CandidatesServicer
-from services.candidates.training.job import TrainingJob
 from services.candidates.versions.keeper import Versions
 from services.candidates.versions.version import KIND
 from services.candidates.workers import Workers
@@ -55,6 +52,12 @@ class CandidatesApp:
     service_names: tuple[str, ...] = (pb.DESCRIPTOR.services_by_name["CandidatesService"].full_name,)
 
     def __init__(self, settings: CandidatesSettings, embedder: TextEmbedder | None = None) -> None:
+        # The training job searches nothing: it need not wait for FAISS to be imported.
+        from services.candidates.adapters.faiss_flat import FlatIndex, use_one_thread
+
+        # One query is too small to share out: threads of BLAS and FAISS would only wait for each other.
+        threadpool_limits(1, "blas")
+        use_one_thread()
         self._settings = settings
         self._channels = [open_channel(settings.ingestion_address), open_channel(settings.embedding_address)]
         ingestion, embedding = self._channels
@@ -103,9 +106,6 @@ class CandidatesApp:
     async def start(self, lifecycle: Lifecycle) -> None:
         """Loads the current version, if any, and watches for the next."""
         self._lifecycle = lifecycle
-        # One query is too small to share out: threads of BLAS and FAISS would only wait for each other.
-        threadpool_limits(1, "blas")
-        faiss.omp_set_num_threads(1)
         await self._watcher.check()
         self._watching = asyncio.create_task(self._watcher.run())
 
@@ -150,6 +150,9 @@ async def train(
         DependencyUnavailable: ingestion or embedding does not answer.
 
     """
+    # The server needs neither this nor SciPy, which it brings along and which takes half a second to import.
+    from services.candidates.training.job import TrainingJob
+
     async with open_channel(settings.ingestion_address) as ingestion, open_channel(settings.embedding_address) as other:
         read = 0
 

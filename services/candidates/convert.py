@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.common.v1 import serving_pb2
 
+from services.candidates.convert_evidence import encode_evidence
 from services.candidates.queries import CandidateQuery, SimilarQuery
 from services.candidates.versions.version import KIND
 from shared.data import limits
@@ -78,8 +78,7 @@ def decode_batch(message: pb.BatchGetCandidatesRequest) -> list[CandidateQuery]:
 
 def encode_candidates(answer: CandidateAnswer) -> pb.GetCandidatesResponse:
     """Returns the message of an answer."""
-    return pb.GetCandidatesResponse(
-        candidates=_encode_set(answer.candidates),
+    message = pb.GetCandidatesResponse(
         sources=[
             pb.SourceReport(
                 source=one.source,
@@ -93,6 +92,8 @@ def encode_candidates(answer: CandidateAnswer) -> pb.GetCandidatesResponse:
         temperature=serving_pb2.UserTemperature.ValueType(answer.temperature),
         served_by=_encode_served(answer.served),
     )
+    _add_candidates(message, answer.candidates)
+    return message
 
 
 def encode_batch(answers: Iterable[CandidateAnswer]) -> pb.BatchGetCandidatesResponse:
@@ -100,30 +101,14 @@ def encode_batch(answers: Iterable[CandidateAnswer]) -> pb.BatchGetCandidatesRes
     return pb.BatchGetCandidatesResponse(responses=[encode_candidates(one) for one in answers])
 
 
-def _encode_set(found: CandidateSet) -> list[pb.Candidate]:
-    # Lists, not array elements: reading those one by one would take most of the call's time.
-    names = found.evidence.names
+def _add_candidates(message: pb.GetCandidatesResponse, found: CandidateSet) -> None:
+    # Added in place: a list of messages handed to the constructor would be copied, evidence and all.
+    add = message.candidates.add
     columns = zip(
-        found.item_ids,
-        found.scores.tolist(),
-        found.is_new.tolist(),
-        found.evidence.ranks.tolist(),
-        found.evidence.scores.tolist(),
-        strict=True,
+        found.item_ids, found.scores.tolist(), found.is_new.tolist(), encode_evidence(found.evidence), strict=True
     )
-    return [
-        pb.Candidate(
-            item_id=item_id,
-            score=score,
-            is_new=is_new,
-            evidence=[
-                pb.SourceEvidence(source=name, rank=rank, score=value)
-                for name, rank, value in zip(names, ranks, values, strict=True)
-                if not math.isnan(value)
-            ],
-        )
-        for item_id, score, is_new, ranks, values in columns
-    ]
+    for item_id, score, is_new, evidence in columns:
+        add(item_id=item_id, score=score, is_new=is_new).MergeFromString(evidence)
 
 
 def decode_similar(message: pb.GetSimilarItemsRequest) -> SimilarQuery:
@@ -178,7 +163,10 @@ def encode_info(info: ServiceInfo) -> pb.GetIndexInfoResponse:
         model_version=info.model_version,
         index_version=info.index_version,
         embedding_version=info.embedding_version,
-        sources=[pb.SourceInfo(name=one.name, description=one.description, items=one.items) for one in info.sources],
+        sources=[
+            pb.SourceInfo(name=one.name, description=one.description, items=one.items, proposes=one.proposes)
+            for one in info.sources
+        ],
         indexes=[
             pb.IndexInfo(space=one.space, type=one.type, dim=one.dim, vectors=one.vectors, added_live=one.added_live)
             for one in info.indexes

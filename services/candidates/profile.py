@@ -53,12 +53,15 @@ class Profile:
     events: int = 0
     """Number of events that count, also of items that the table does not know."""
     _kept: dict[str, object] = field(default_factory=dict)
+    _kept_of_liked: dict[str, object] = field(default_factory=dict)
 
     def keep(self, key: str, compute: Callable[[], T]) -> T:
         """Returns `compute()`, computed once per profile and key."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]  # type: ignore[return-value]  # the same key always holds the same type
+        return _keep(self._kept, key, compute)
+
+    def keep_of_liked(self, key: str, compute: Callable[[], T]) -> T:
+        """Returns `compute()`, computed once per key and `liked`: for what does not depend on the strengths."""
+        return _keep(self._kept_of_liked, key, compute)
 
     def newest(self, count: int) -> Profile:
         """Returns the profile of the `count` newest liked items."""
@@ -69,9 +72,16 @@ class Profile:
 
         def compute() -> Profile:
             age = np.arange(len(self.liked) - 1, -1, -1, dtype=np.float32)
-            return Profile(self.liked, (self.strengths * 0.5 ** (age / half_life)).astype(np.float32))
+            strengths = (self.strengths * 0.5 ** (age / half_life)).astype(np.float32)
+            return Profile(self.liked, strengths, _kept_of_liked=self._kept_of_liked)
 
         return self.keep(f"decayed {half_life}", compute)
+
+
+def _keep(kept: dict[str, object], key: str, compute: Callable[[], T]) -> T:
+    if key not in kept:
+        kept[key] = compute()
+    return kept[key]  # type: ignore[return-value]  # the same key always holds the same type
 
 
 def build_profile(history: Iterable[Judged], rows: Mapping[str, int], rules: PreferenceRules) -> Profile:

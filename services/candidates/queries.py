@@ -103,6 +103,8 @@ class SourceInfo:
     name: str
     description: str
     items: int
+    proposes: bool
+    """False for a source that only adds evidence unless a request names it."""
 
 
 @dataclass(frozen=True)

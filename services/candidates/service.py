@@ -135,7 +135,9 @@ class CandidatesService:
             model_version=version.about.version,
             index_version=version.index_version,
             embedding_version=version.about.embedding_version,
-            sources=tuple(SourceInfo(one.name, one.description, one.n_items) for one in version.sources.values()),
+            sources=tuple(
+                SourceInfo(one.name, one.description, one.n_items, one.proposes) for one in version.sources.values()
+            ),
             indexes=indexes,
             catalogue_items=version.table.alive_count,
             cursor=live.cursor if is_live and live is not None else version.about.cursor,

@@ -75,6 +75,9 @@ class CandidatesSettings(ServerSettings):
     """Weights kept per item."""
     text_regularization: float = Field(default=TextParameters.regularization, gt=0)
     """L2 penalty of the map from text to the ALS space."""
+    text_masked_items: int = Field(default=TextParameters.masked_items, ge=0)
+    """Items, the most liked, whose titles are embedded a second time without the rest, to learn what a title alone
+    says. More helps items that come with nothing but a title, and takes time to embed."""
     keep_versions: int = Field(default=2, ge=1)
     """Trained versions of each protocol, stage and fold that stay in the store; older ones are deleted."""
     seed: int = Field(default=Hyperparameters.seed, ge=0)
@@ -102,5 +105,5 @@ class CandidatesSettings(ServerSettings):
             self.item_item_max_items,
             self.item_item_neighbours,
         )
-        text = TextParameters(regularization=self.text_regularization)
+        text = TextParameters(regularization=self.text_regularization, masked_items=self.text_masked_items)
         return Hyperparameters(als, item_item, text, self.seed, self.compute_threads)

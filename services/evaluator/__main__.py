@@ -9,7 +9,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from services.evaluator.bootstrap import build, build_reports, open_job
@@ -18,6 +17,7 @@ from services.evaluator.settings import EvaluatorSettings
 from shared.data.splits import Protocol
 from shared.errors import FusionrecError, ModelNotReady, NotFound
 from shared.rpc.server import serve
+from shared.rpc.settings import read_settings
 from shared.telemetry.logs import configure_logs
 from shared.telemetry.progress import open_progress
 
@@ -32,13 +32,9 @@ EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 failed, 2 nothing to measure yet (the message says what to do)."""
+    """Returns the exit code: 0 done, 1 failed, 2 nothing to measure yet; wrong usage or settings end it with 2."""
     parsed = _parser().parse_args(arguments)
-    try:
-        settings = EvaluatorSettings()
-    except ValidationError as error:
-        print(f"evaluator: {error}", file=sys.stderr)
-        return EXIT_FAILED
+    settings = read_settings(EvaluatorSettings)
     if parsed.command == "serve":
         return serve(lambda: build(settings), settings, "evaluator")
     configure_logs("evaluator", level=settings.log_level, json_lines=settings.log_json)

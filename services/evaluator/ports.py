@@ -38,7 +38,7 @@ class RankerInfo:
 
 @dataclass(frozen=True, slots=True)
 class CandidatesInfo:
-    """The sources of one version, and all versions, newest first."""
+    """The sources of one version that propose items, and all versions, newest first."""
 
     embedding_version: str
     sources: tuple[str, ...]

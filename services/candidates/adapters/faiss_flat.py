@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 _MIN_CAPACITY = 256
 
 
+def use_one_thread() -> None:
+    """Makes searches of this process run in the thread that asks."""
+    faiss.omp_set_num_threads(1)
+
+
 class _Storage:
     """A FAISS index of a fixed number of rows, and numpy's view of its memory."""
 
@@ -72,7 +77,7 @@ class FlatIndex:
         shared = min(len(allowed), len(selected))
         selected[:shared] &= allowed[:shared]
         selected[shared:] = False
-        wanted = min(n, int(selected.sum()))
+        wanted = min(n, int(np.count_nonzero(selected)))
         if wanted <= 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         bits = np.packbits(selected, bitorder="little")

@@ -29,6 +29,8 @@ def ranks_in_lists(lists: Sequence[I64], rows: I64, table_size: int) -> I64:
     """Returns the place of each row in each list, counted from 1, 0 where absent: (rows, lists)."""
     ranks = np.zeros((len(rows), len(lists)), np.int64)
     for column, own in enumerate(lists):
+        if not len(own):
+            continue
         place = np.zeros(table_size, np.int64)
         place[own] = np.arange(1, len(own) + 1)
         ranks[:, column] = place[rows]

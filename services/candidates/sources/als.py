@@ -88,7 +88,7 @@ class AlsModel:
         confidence = self.alpha * self.bm25.weights(rows, profile.strengths[usable], len(profile.liked))
         own = self.factors[rows]
         left = self.gram + (own.T * (confidence - 1)) @ own
-        left[np.diag_indices_from(left)] += self.regularization
+        left.flat[:: len(left) + 1] += self.regularization  # the diagonal
         user: F32 = np.linalg.solve(left, own.T @ confidence).astype(np.float32)
         return user
 
@@ -117,7 +117,8 @@ class AlsModel:
         """
         meta = json.loads((folder / "als.json").read_text())
         bm25 = Bm25(np.load(folder / "idf.npy"), meta["mean_likes"], meta["k1"], meta["b"])
-        factors = np.load(folder / "factors.npy", mmap_mode="r")
+        # As a plain array: every slice of a `memmap` costs microseconds.
+        factors = np.asarray(np.load(folder / "factors.npy", mmap_mode="r"))
         return cls._of(factors, np.load(folder / "known.npy"), bm25, meta["regularization"], meta["alpha"])
 
 

@@ -45,8 +45,10 @@ class TextParameters:
     """L2 penalty of the ridge."""
     masked_weight: float = 0.5
     """Weight of the copies of the training items that show only their title."""
+    masked_items: int = 3_000
+    """Training items, the most liked, that have such a copy: their titles are embedded a second time, alone."""
     neighbours: int = 5
-    """Items with known factors whose titles speak for an item with missing attributes."""
+    """Items with such a copy whose titles speak for an item with missing attributes."""
     sharpness: float = 15.0
     """Inverse temperature of the softmax over the neighbours' cosines."""
     neighbour_share: float = 0.5

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse as sp
 
 from services.candidates.ports import Proposal
 from services.candidates.sources.ranking import best
@@ -15,11 +13,25 @@ from services.candidates.sources.ranking import best
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import scipy.sparse as sp
+
     from services.candidates.arrays import F32, I32, I64, Mask
     from services.candidates.profile import Profile
     from services.candidates.sources.hyperparameters import ItemItemParameters
 
 NO_LIKES = "no liked item in the history that the model knows"
+
+
+@dataclass(frozen=True, eq=False)
+class _Entries:
+    """The liked items' rows of the weights, one after the other."""
+
+    usable: Mask
+    """Which of the liked items are in the model."""
+    lengths: I64
+    """Entries of each of those."""
+    columns: I64
+    weights: F32
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +50,8 @@ class ItemItemModel:
     @classmethod
     def fit(cls, likes: sp.csr_matrix, parameters: ItemItemParameters) -> ItemItemModel:
         """Solves for likes, float32 strengths of shape (users, items)."""
+        import scipy.sparse as sp
+
         n_items = likes.shape[1]
         counts = np.bincount(likes.indices, minlength=n_items)
         order = np.argsort(-counts, kind="stable")[: parameters.max_items]
@@ -59,17 +73,23 @@ class ItemItemModel:
         return profile.keep(f"item_item {id(self)}", lambda: self._scores(profile))
 
     def _scores(self, profile: Profile) -> F32 | None:
-        usable = profile.liked < len(self.known)
-        usable[usable] = self.known[profile.liked[usable]]
+        # The same for every view that only weighs the likes otherwise.
+        own = profile.keep_of_liked(f"item_item entries {id(self)}", lambda: self._entries(profile.liked))
+        if own is None:
+            return None
+        added = own.weights * np.repeat(profile.strengths[own.usable], own.lengths)
+        return np.bincount(own.columns, added, minlength=len(self.known)).astype(np.float32)
+
+    def _entries(self, liked: I64) -> _Entries | None:
+        usable = liked < len(self.known)
+        usable[usable] = self.known[liked[usable]]
         if not usable.any():
             return None
-        rows, strengths = profile.liked[usable], profile.strengths[usable]
-        starts, lengths = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
-        # Positions of all entries of these rows: each row's start, plus 0, 1, 2, … within the row.
-        offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        places = np.repeat(starts, lengths) + offsets
-        added = self.weights[places] * np.repeat(strengths, lengths)
-        return np.bincount(self.columns[places], added, minlength=len(self.known)).astype(np.float32)
+        starts, ends = self.indptr[liked[usable]], self.indptr[liked[usable] + 1]
+        # Whole rows are copied: much cheaper than to look up some ten thousand places one by one.
+        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        columns = np.concatenate([self.columns[part] for part in parts]).astype(np.int64)
+        return _Entries(usable, ends - starts, columns, np.concatenate([self.weights[part] for part in parts]))
 
     def save(self, folder: Path) -> None:
         """Writes the model into a folder."""
@@ -85,13 +105,17 @@ class ItemItemModel:
             OSError, ValueError: the folder does not hold a model.
 
         """
-        columns = np.load(folder / "columns.npy", mmap_mode="r")
-        weights = np.load(folder / "weights.npy", mmap_mode="r")
+        # As plain arrays: every slice of a `memmap` costs microseconds.
+        columns, weights = (
+            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ("columns", "weights")
+        )
         return cls(np.load(folder / "indptr.npy"), columns, weights, np.load(folder / "known.npy"))
 
 
 def _precision(likes: sp.csr_matrix, regularization: float) -> F32:
     """Returns lambda-scaled (X'X + lambda I)^-1, whose scale cancels in EASE; the cheaper of two exact ways."""
+    import scipy.linalg
+
     likes = likes[np.flatnonzero(np.diff(likes.indptr))]
     users, items = likes.shape
     if users >= items:

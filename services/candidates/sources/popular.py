@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.candidates.arrays import GrowingArray
-from services.candidates.sources.ranking import best
+from services.candidates.ports import Proposal
+from services.candidates.sources.ranking import best_places
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from services.candidates.arrays import F32, I64, Mask
-    from services.candidates.ports import Proposal
     from services.candidates.profile import Profile
 
 
@@ -53,7 +53,9 @@ class PopularSource:
         """Returns the most liked of the allowed items."""
         likes = self._likes.values
         rows = np.flatnonzero(allowed[: len(likes)])
-        return best(rows, np.log1p(likes[rows]).astype(np.float32), n)
+        # The logarithm does not change the order: it is taken of the best only.
+        chosen = rows[best_places(rows, likes[rows], n)]
+        return Proposal(chosen, np.log1p(likes[chosen]).astype(np.float32))
 
     def score(self, profile: Profile, rows: I64) -> F32:  # noqa: ARG002 (the same for all users)
         """Returns ln(1 + likes) of each row."""

@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
 def best(rows: I64, scores: F32, n: int) -> Proposal:
     """Returns the `n` best of these rows; of equal scores the lower row first."""
+    places = best_places(rows, scores, n)
+    return Proposal(rows[places], scores[places])
+
+
+def best_places(rows: I64, scores: F32 | I64, n: int) -> I64:
+    """Returns where in `rows` the `n` best are, best first; of equal scores the lower row first."""
+    places = np.arange(len(rows))
     if n < len(rows):
         # All that equal the n-th score are kept until the stable sort has decided between them.
         threshold = np.partition(scores, len(scores) - n)[len(scores) - n]
-        kept = scores >= threshold
-        rows, scores = rows[kept], scores[kept]
-    order = np.lexsort((rows, -scores))[:n]
-    return Proposal(rows[order], scores[order])
+        places = np.flatnonzero(scores >= threshold)
+    order: I64 = np.lexsort((rows[places], -scores[places]))[:n]
+    return places[order]

@@ -31,7 +31,8 @@ _BIAS_PENALTY = 1e-3
 class ItemTexts:
     """Language model vectors of items, float32 (items, dim), NaN rows where there is none.
 
-    `full` of all that is written on the item, `title` of its title alone.
+    `full` of all that is written on the item, `title` of its title alone: needed of `masked_rows` and of items that
+    lack attributes.
     """
 
     full: F32
@@ -42,10 +43,10 @@ class ItemTexts:
 class TextMap:
     """Ridge regression from [vector, attributes, share missing, 1] to ALS item factors.
 
-    Trained on each item twice, the second time as if only its title were known: one map for both kinds. An item
-    that lacks attributes is drawn towards its neighbours by title (softmax-weighted mean of their factors). Items
-    without any vector (the language model did not answer yet) are mapped from their attributes alone by a ridge of
-    their own, `attribute_weights`.
+    Trained on the most liked items twice, the second time as if only their title were known: one map for both kinds.
+    An item that lacks attributes is drawn towards its neighbours by title among those (softmax-weighted mean of their
+    factors). Items without any vector (the language model did not answer yet) are mapped from their attributes alone
+    by a ridge of their own, `attribute_weights`.
     """
 
     encoder: AttributeEncoder
@@ -74,15 +75,17 @@ class TextMap:
         attributes = encoder.encode([items[row] for row in liked.tolist()])
         weight = np.sqrt(likes[liked]).astype(np.float32)
         alone = _ridge(_design(encoder, None, attributes), factors[liked], weight, parameters.regularization)
-        has_text = ~np.isnan(texts.full[liked, 0]) & ~np.isnan(texts.title[liked, 0])
-        rows, attributes, weight = liked[has_text], attributes[has_text], weight[has_text]
+        has_text = ~np.isnan(texts.full[liked, 0])
+        shown = _design(encoder, texts.full[liked[has_text]], attributes[has_text])
+        rows = masked_rows(likes, parameters)
+        rows = rows[~np.isnan(texts.title[rows, 0])]
         titles, targets = texts.title[rows], factors[rows]
-        shown = _design(encoder, texts.full[rows], attributes)
-        masked = _design(encoder, titles, np.zeros_like(attributes))
+        masked = _design(encoder, titles, np.zeros((len(rows), encoder.width), np.float32))
+        masked_weight = np.sqrt(likes[rows]).astype(np.float32) * np.float32(parameters.masked_weight)
         weights = _ridge(
             np.vstack([shown, masked]),
-            np.vstack([targets, targets]),
-            np.concatenate([weight, weight * np.float32(parameters.masked_weight)]),
+            np.vstack([factors[liked[has_text]], targets]),
+            np.concatenate([weight[has_text], masked_weight]),
             parameters.regularization,
         )
         return cls(encoder, weights, alone, titles, targets, parameters)
@@ -150,6 +153,18 @@ class TextMap:
             np.load(folder / f"{name}.npy") for name in ("weights", "attribute_weights", "neighbour_factors")
         )
         return cls(encoder, weights, alone, titles, factors, parameters)
+
+
+def masked_rows(likes: I64, parameters: TextParameters) -> I64:
+    """Returns the items, ascending, that are trained on a second time by their title: the most liked ones.
+
+    Args:
+        likes: number of likes, (items,); of equal numbers the lower row first, without likes none.
+        parameters: how many.
+
+    """
+    order = np.argsort(-likes, kind="stable")[: parameters.masked_items]
+    return np.sort(order[likes[order] > 0])
 
 
 def _design(encoder: AttributeEncoder, vectors: F32 | None, attributes: F32) -> F32:

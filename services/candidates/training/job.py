@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import structlog
 
 from services.candidates.catalogue.table import ItemTable
-from services.candidates.sources.text import ItemTexts
+from services.candidates.training.embedding import embed_items, titles_needed
+from services.candidates.training.likes import likes_of
 from services.candidates.training.plan import plan_versions
 from services.candidates.training.trainer import fit_models
 from services.candidates.versions.files import save_models
 from services.candidates.versions.version import KIND
-from shared.data.texts import item_text, item_title
+from shared.data.nouns import Item
 from shared.errors import CorruptData, NotFound
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from services.candidates.ports import LogSnapshot, TextEmbedder
     from services.candidates.sources.hyperparameters import Hyperparameters
+    from services.candidates.sources.text import ItemTexts
+    from services.candidates.training.likes import Likes
     from services.candidates.training.plan import PlannedVersion
     from shared.artifacts import ArtifactStore, Manifest
     from shared.data.preferences import PreferenceRules
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from shared.telemetry.progress import JobProgress
 
 log = structlog.get_logger(__name__)
-
-EMBED_STEP = 500
-"""Texts per step of the progress."""
 
 
 class NothingToLearn(Exception):
@@ -57,16 +56,18 @@ class TrainingJob:
         Raises:
             NothingToLearn: no events, no positives, or no catalogue.
             DependencyUnavailable: the embedding service does not answer.
+            ModelMismatch: it changed its model meanwhile.
 
         """
         self._check(snapshot)
         table = _table(snapshot)
-        texts, embedding = await self._embed(table)
         planned = list(plan_versions(protocol, stages, snapshot.events, self.rules))
+        likes = [likes_of(one.events, table.rows, self.rules) for one in planned]
+        texts, embedding = await self._embed(table, likes)
         manifests = []
-        for done, one in enumerate(planned):
+        for done, (one, own) in enumerate(zip(planned, likes, strict=True)):
             self.progress.update("train", done, len(planned))
-            models = fit_models(table, texts, one.events, self.rules, self.parameters)
+            models = fit_models(table, texts, own, self.parameters)
             with tempfile.TemporaryDirectory(prefix="candidates-") as folder:
                 save_models(models, Path(folder))
                 manifests.append(self._publish(one, Path(folder), snapshot, embedding, table))
@@ -88,33 +89,12 @@ class TrainingJob:
         if unknown:
             log.warning("items with events are not in the catalogue: not recommended until they are", items=unknown)
 
-    async def _embed(self, table: ItemTable) -> tuple[ItemTexts, str]:
-        items = [table.item(row) for row in range(len(table))]
-        full = ["" if item is None else item_text(item) for item in items]
-        titles = ["" if item is None else item_title(item) for item in items]
-        texts = list(dict.fromkeys(text for text in (*full, *titles) if text))
-        parts, versions = [], set()
-        for start in range(0, len(texts), EMBED_STEP):
-            self.progress.update("embed", start, len(texts))
-            embedded = await self.embedder.embed(texts[start : start + EMBED_STEP], urgent=False)
-            versions.add(embedded.version)
-            parts.append(embedded.vectors)
-        self.progress.update("embed", len(texts), len(texts))
-        if not parts:
-            # An empty text has no vector, and the answer says how long one would be.
-            embedded = await self.embedder.embed([""], urgent=False)
-            parts, versions = [embedded.vectors], {embedded.version}
-            texts = [""]
-        if len(versions) > 1:
-            raise NothingToLearn("the embedding service changed its model during the training: train again")
-        place = {text: row for row, text in enumerate(texts)}
-        # Half precision is what is stored: the models must not see more here than a server that loads them.
-        vectors = np.vstack([*parts, np.full((1, parts[0].shape[1]), np.nan)]).astype(np.float16).astype(np.float32)
-        return (
-            ItemTexts(
-                vectors[[place.get(text, -1) for text in full]], vectors[[place.get(text, -1) for text in titles]]
-            ),
-            versions.pop(),
+    async def _embed(self, table: ItemTable, likes: Sequence[Likes]) -> tuple[ItemTexts, str]:
+        given = [table.item(row) for row in range(len(table))]
+        items = [item or Item(item_id) for item, item_id in zip(given, table.ids, strict=True)]
+        titles = titles_needed(items, (one.per_item for one in likes), self.parameters.text)
+        return await embed_items(
+            given, titles, self.embedder, lambda done, total: self.progress.update("embed", done, total)
         )
 
     def _publish(

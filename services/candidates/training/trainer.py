@@ -10,38 +10,31 @@ from services.candidates.sources.als import AlsModel
 from services.candidates.sources.item_item import ItemItemModel
 from services.candidates.sources.popular import PopularSource
 from services.candidates.sources.text import TextMap
-from services.candidates.training.likes import likes_of
 from services.candidates.versions.version import Models
 from shared.data.nouns import Item
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from services.candidates.catalogue.table import ItemTable
     from services.candidates.sources.hyperparameters import Hyperparameters
     from services.candidates.sources.text import ItemTexts
-    from shared.data.nouns import Event
-    from shared.data.preferences import PreferenceRules
+    from services.candidates.training.likes import Likes
 
 
 def fit_models(
     table: ItemTable,
     texts: ItemTexts,
-    events: Sequence[Event],
-    rules: PreferenceRules,
+    likes: Likes,
     parameters: Hyperparameters,
 ) -> Models:
-    """Fits every source on `events`.
+    """Fits every source on `likes`.
 
     Args:
         table: the catalogue, and a row for every item with an event.
         texts: language model vectors, one row per row of `table`.
-        events: what the models may see.
-        rules: what is a like.
+        likes: what the models may see.
         parameters: hyperparameters.
 
     """
-    likes = likes_of(events, table.rows, rules)
     items = [table.item(row) or Item(item_id) for row, item_id in enumerate(table.ids)]
     als = AlsModel.fit(likes.matrix, parameters.als, parameters.seed, parameters.threads)
     item_item = ItemItemModel.fit(likes.matrix, parameters.item_item)

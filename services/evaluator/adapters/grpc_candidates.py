@@ -37,7 +37,7 @@ class GrpcCandidates:
         reply = await call(self._stub.GetIndexInfo(request, timeout=self._timeout_s), COMPONENT)
         return CandidatesInfo(
             embedding_version=reply.embedding_version,
-            sources=tuple(one.name for one in reply.sources),
+            sources=tuple(one.name for one in reply.sources if one.proposes),
             versions=tuple(decode_version(one) for one in reply.versions),
         )
 

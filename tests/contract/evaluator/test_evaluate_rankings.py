@@ -179,7 +179,7 @@ async def test_other_calls_are_answered_while_a_large_run_is_computed(stub):
 @pytest.mark.parametrize(
     ("name", "message", "waits_for"),
     [
-        ("EvaluateOnline", pb.EvaluateOnlineRequest(), "logged outcomes"),
+        ("EvaluateOnline", pb.EvaluateOnlineRequest(), "logged outcomes joined to impressions"),
         ("CompareVariants", pb.CompareVariantsRequest(), "experiments"),
         ("AssignVariant", pb.AssignVariantRequest(), "experiments"),
     ],

@@ -176,7 +176,7 @@ async def test_similar_to_a_vector(client):
     assert sum(taste(one.item_id) == 2 for one in answer.items) == 6
 
 
-async def test_info_says_what_is_loaded(client):
+async def test_info_says_what_is_loaded(client, liked):
     info = await client.info()
     assert info.model_version == client.version
     assert info.status_reason == ""
@@ -187,6 +187,9 @@ async def test_info_says_what_is_loaded(client):
         "content": (32, 60, 0),
     }
     assert {one.name: one.items for one in info.sources}["popular"] == 60
+    # Those that propose are those that report a list when no source is asked for by name.
+    answer = await client.get(history=liked("item-3", "item-6"), k=5)
+    assert {one.name for one in info.sources if one.proposes} == {one.source for one in answer.sources if one.proposed}
     (version,) = info.versions
     assert dict(version.labels) == {"protocol": "warm", "stage": "serving"}
     assert dict(version.lineage) == {"embedding": "hashing-1"}

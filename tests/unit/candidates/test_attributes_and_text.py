@@ -126,6 +126,29 @@ def test_a_map_trained_on_no_text_at_all_still_maps_attributes():
     assert made.map_text(embedded(items).title).shape == (90, 3)
 
 
+def test_only_the_most_liked_speak_for_their_neighbours():
+    items, likes = shop(), np.arange(90)
+    factors = np.eye(3, dtype=np.float32)[np.arange(90) % 3]
+    texts = embedded(items)
+    made = TextMap.fit(items, texts, factors, likes, TextParameters(masked_items=12))
+    np.testing.assert_array_equal(made.neighbour_titles, texts.title[78:])
+    # What they do not need is not read.
+    texts.title[:78] = np.nan
+    again = TextMap.fit(items, texts, factors, likes, TextParameters(masked_items=12))
+    np.testing.assert_array_equal(again.weights, made.weights)
+    assert nearest(again.map([Item("x", "chair of oak")], embedded([Item("x", "chair of oak")]))) == [1]
+
+
+def test_a_map_without_masked_items_reads_no_titles():
+    items = shop()
+    texts = embedded(items)
+    texts.title[:] = np.nan
+    factors = np.eye(3, dtype=np.float32)[np.arange(90) % 3]
+    made = TextMap.fit(items, texts, factors, np.full(90, 2), TextParameters(masked_items=0))
+    assert nearest(made.map(items, texts)) == [row % 3 for row in range(90)]
+    assert not np.isnan(made.map_text(embedded(items).title)).any()
+
+
 @pytest.mark.parametrize(
     ("item", "text", "title"),
     [

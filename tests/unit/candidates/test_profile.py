@@ -57,3 +57,10 @@ def test_newest_and_decayed():
     assert made.newest(9).liked.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(made.decayed(1.0).strengths, [0.125, 0.25, 0.5, 1.0])
     assert made.newest(2) is made.newest(2)
+
+
+def test_what_depends_on_the_liked_items_only_is_shared_by_profiles_of_other_strengths():
+    made = profile(*(did(item, EventType.LIKE) for item in "abcd"))
+    assert made.keep_of_liked("key", object) is made.decayed(2.0).keep_of_liked("key", object)
+    assert made.keep_of_liked("key", object) is not made.newest(2).keep_of_liked("key", object)
+    assert made.keep("key", object) is not made.decayed(2.0).keep("key", object)

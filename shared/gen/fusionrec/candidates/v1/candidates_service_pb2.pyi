@@ -512,22 +512,28 @@ class SourceInfo(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    PROPOSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as used in requests."""
     description: _builtins.str
     """What it is, in a line ("implicit ALS, 128 factors")."""
     items: _builtins.int
     """Items it can score."""
+    proposes: _builtins.bool
+    """True for a source that proposes items when a request names no sources; false for one that only adds evidence unless
+    it is named.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         items: _builtins.int = ...,
+        proposes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "items", b"items", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "items", b"items", "name", b"name", "proposes", b"proposes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

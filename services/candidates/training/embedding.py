@@ -1,0 +1,103 @@
+"""The catalogue's texts as vectors: what the models of all versions need, each text once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.candidates.sources.attributes import AttributeEncoder
+from services.candidates.sources.text import ItemTexts, masked_rows
+from shared.data.texts import item_text, item_title
+from shared.errors import ModelMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from services.candidates.arrays import I64, Mask
+    from services.candidates.ports import Embedded, TextEmbedder
+    from services.candidates.sources.hyperparameters import TextParameters
+    from shared.data.nouns import Item
+
+STEP = 500
+"""Texts of one call."""
+CALLS_UNDER_WAY = 2
+"""While one call's texts are computed, the next call's wait in the embedding service: it is never idle."""
+
+
+async def embed_items(
+    items: Sequence[Item | None], titles: Mask, embedder: TextEmbedder, on_done: Callable[[int, int], None]
+) -> tuple[ItemTexts, str]:
+    """Returns the vectors of the catalogue and the version of the language model that made them.
+
+    Args:
+        items: the catalogue, n items; None for rows without an item, which have no vectors.
+        titles: bool (n,): the items of which the title alone is embedded, too.
+        embedder: the language model.
+        on_done: called with the number of texts embedded and that of all.
+
+    Raises:
+        DependencyUnavailable: it does not answer.
+        ModelMismatch: it changed meanwhile.
+
+    """
+    full = ["" if item is None else item_text(item) for item in items]
+    alone = [
+        item_title(item) if item is not None and wanted else "" for item, wanted in zip(items, titles, strict=True)
+    ]
+    # An empty text has no vector, and the answer to it says how long one would be: asked if there is nothing else.
+    texts = list(dict.fromkeys(text for text in (*full, *alone) if text)) or [""]
+    parts = await _embed(texts, embedder, on_done)
+    versions = {part.version for part in parts}
+    if len(versions) > 1:
+        raise ModelMismatch("the embedding service changed its model during the training: train again")
+    place = {text: row for row, text in enumerate(texts)}
+    # Half precision is what is stored: the models must not see more here than a server that loads them.
+    nothing = np.full((1, parts[0].vectors.shape[1]), np.nan)
+    vectors = np.vstack([*(part.vectors for part in parts), nothing]).astype(np.float16).astype(np.float32)
+    rows_full, rows_alone = ([place.get(text, -1) for text in own] for own in (full, alone))
+    return ItemTexts(vectors[rows_full], vectors[rows_alone]), versions.pop()
+
+
+def titles_needed(items: Sequence[Item], likes: Iterable[I64], parameters: TextParameters) -> Mask:
+    """Returns the items whose title alone the models read, bool (items,).
+
+    Those that a version is trained on by their title, and those that lack attributes.
+
+    Args:
+        items: the catalogue.
+        likes: number of likes of each item as each version sees it, each (items,).
+        parameters: hyperparameters of the map.
+
+    """
+    encoder = AttributeEncoder.fit(items, parameters)
+    needed: Mask = encoder.missing(encoder.encode(items)) > 0
+    for own in likes:
+        needed[masked_rows(own, parameters)] = True
+    return needed
+
+
+async def _embed(texts: Sequence[str], embedder: TextEmbedder, on_done: Callable[[int, int], None]) -> list[Embedded]:
+    """Returns the vectors of the texts, step by step, in order."""
+    starts = iter(range(0, len(texts), STEP))
+    under_way: deque[asyncio.Task[Embedded]] = deque()
+    parts: list[Embedded] = []
+    done = 0
+    on_done(done, len(texts))
+    try:
+        while True:
+            while len(under_way) < CALLS_UNDER_WAY and (start := next(starts, None)) is not None:
+                step = embedder.embed(texts[start : start + STEP], urgent=False)
+                under_way.append(asyncio.ensure_future(step))
+            if not under_way:
+                return parts
+            parts.append(await under_way[0])
+            under_way.popleft()
+            done += len(parts[-1].vectors)
+            on_done(done, len(texts))
+    finally:
+        for call in under_way:
+            call.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
