@@ -21,11 +21,12 @@ TO_DO_FIRST = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Runs the command; returns its exit code. Wrong usage or settings end it with code 2."""
     options = _parser().parse_args(arguments)
     from services.ranker.settings import RankerSettings
+    from shared.rpc.settings import read_settings
 
-    settings = RankerSettings()
+    settings = read_settings(RankerSettings)
     if options.command == "serve":
         from services.ranker.bootstrap import RankerApp
         from shared.rpc.server import serve

@@ -209,12 +209,13 @@ class Recommender:
             behaviour = await self.reasons.behaviour(call, item_ids)
             reasons = explanations(call, item_ids, is_new.tolist(), parts, behaviour, self.live.catalogue.title)
         cf, text = parts.cf, parts.text
+        shares = source_shares(candidates, chosen.places)
         return [
             Result(
                 item_id=item_id,
                 score=float(scored.scores[place]),
                 position=turn + 1,
-                sources=source_shares(candidates, place),
+                sources=shares[turn],
                 cf_contribution=float(cf[turn]),
                 text_contribution=float(text[turn]),
                 is_new=bool(is_new[turn]),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     import grpc.aio
     from fusionrec.common.v1 import serving_pb2
+    from numpy.typing import NDArray
 
+    from services.ranker.items.arrays import F32
     from services.ranker.nouns import CandidateQuery
 
 COMPONENT = "candidates"
@@ -64,28 +66,41 @@ def _encode(query: CandidateQuery) -> pb.GetCandidatesRequest:
 
 
 def _decode(reply: pb.GetCandidatesResponse) -> CandidateTable:
-    count = len(reply.candidates)
-    scores: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
-    ranks: dict[str, np.ndarray[tuple[int], np.dtype[np.int32]]] = {}
-    for place, candidate in enumerate(reply.candidates):
-        for evidence in candidate.evidence:
-            name = evidence.source
-            if name not in scores:
-                scores[name] = np.full(count, np.nan, dtype=np.float32)
-                ranks[name] = np.zeros(count, dtype=np.int32)
-            scores[name][place] = evidence.score
-            ranks[name][place] = evidence.rank
+    # Read once: each element of a repeated field is wrapped anew whenever it is reached.
+    candidates = list(reply.candidates)
+    scores, ranks = _evidence(candidates)
     versions = {one.kind: one.version for one in reply.served_by.models}
     return CandidateTable(
-        item_ids=[candidate.item_id for candidate in reply.candidates],
-        merged=np.array([candidate.score for candidate in reply.candidates], dtype=np.float32),
-        is_new=np.array([candidate.is_new for candidate in reply.candidates], dtype=np.bool_),
+        item_ids=[candidate.item_id for candidate in candidates],
+        merged=np.array([candidate.score for candidate in candidates], dtype=np.float32),
+        is_new=np.array([candidate.is_new for candidate in candidates], dtype=np.bool_),
         scores=scores,
         ranks=ranks,
         failed={one.source: one.reason for one in reply.sources if one.failed},
         version=versions.get("candidates", ""),
         index_version=reply.served_by.index_version,
     )
+
+
+def _evidence(candidates: Sequence[pb.Candidate]) -> tuple[dict[str, F32], dict[str, NDArray[np.int32]]]:
+    """Returns scores and ranks by source, one value per candidate: NaN and 0 where the source says nothing."""
+    # Lists first, arrays at the end: writing single elements of arrays takes longer than reading the messages.
+    found: dict[str, tuple[list[int], list[float], list[int]]] = {}
+    for place, candidate in enumerate(candidates):
+        for one in candidate.evidence:
+            column = found.get(one.source)
+            if column is None:
+                column = found[one.source] = ([], [], [])
+            column[0].append(place)
+            column[1].append(one.score)
+            column[2].append(one.rank)
+    scores, ranks = {}, {}
+    for name, (places, own_scores, own_ranks) in found.items():
+        scores[name] = np.full(len(candidates), np.nan, dtype=np.float32)
+        scores[name][places] = own_scores
+        ranks[name] = np.zeros(len(candidates), dtype=np.int32)
+        ranks[name][places] = own_ranks
+    return scores, ranks
 
 
 def _decode_version(message: serving_pb2.VersionInfo) -> VersionNote:

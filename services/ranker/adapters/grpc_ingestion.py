@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
-from shared.data.nouns import HistoryEvent
+from shared.data.nouns import EventType, HistoryEvent
 from shared.rpc import client
-from shared.rpc.convert import decode_event, decode_time, encode_event, encode_time
+from shared.rpc.convert import decode_time, encode_event, encode_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     import grpc.aio
+    from fusionrec.common.v1 import event_pb2
 
     from shared.data.nouns import Event
 
@@ -34,15 +35,21 @@ class GrpcIngestion:
             user_id=user_id, limit=limit, as_of=None if as_of is None else encode_time(as_of)
         )
         reply = await client.call(self._stub.GetUserHistory(request, timeout=timeout_s), COMPONENT)
-        events = []
-        for message in reversed(reply.events):
-            arrived = decode_time(message.timestamp, "events.timestamp")
-            event = decode_event(message, "events", arrived_at=arrived)
-            events.append(HistoryEvent(event.item_id, event.type, event.timestamp, event.value, event.text))
-        return events
+        return [_history_event(message) for message in reversed(reply.events)]
 
     async def write(self, events: Sequence[Event], timeout_s: float) -> int:
         """Writes impressions; see `ImpressionWriter`."""
         request = pb.WriteEventsRequest(events=[encode_event(event) for event in events])
         reply = await client.call(self._stub.WriteEvents(request, timeout=timeout_s), COMPONENT)
         return sum(result.status == pb.WRITE_STATUS_ACCEPTED for result in reply.results)
+
+
+def _history_event(message: event_pb2.Event) -> HistoryEvent:
+    # Events of the log were checked when they were written: a history of thousands is not checked again for each call.
+    return HistoryEvent(
+        message.item_id,
+        EventType(message.type),
+        decode_time(message.timestamp, "events.timestamp"),
+        message.value if message.HasField("value") else None,
+        message.text,
+    )

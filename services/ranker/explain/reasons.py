@@ -83,21 +83,22 @@ def strongest(
     """Returns (item id, weight, kind) for one result, strongest first, at most 5, weights as shares of all that speak.
 
     `behaviour` and `text` are float32 (liked items,). The two kinds are weighed by what CF and text add to the score;
-    a kind that takes away still speaks with a tenth.
+    a kind that takes away still speaks with a tenth. An item that speaks in both ways is named once, with the sum of
+    both weights and the kind of the larger one.
     """
     kinds = {TEXT: (text, max(language, 0.0))}
     if behaviour is not None:
         kinds[BEHAVIOUR] = (behaviour, max(cf, 0.0))
     floor = 0.1 * max((worth for _, worth in kinds.values()), default=0.0) or 1.0
-    found = []
+    found: dict[str, dict[str, float]] = {}
     for kind, (values, worth) in kinds.items():
         total = float(values.sum())
-        if total > 0:
-            found += [
-                (item_id, max(worth, floor) * float(value) / total, kind)
-                for item_id, value in zip(liked, values, strict=True)
-                if value > 0
-            ]
-    everything = sum(weight for _, weight, _ in found)
-    ordered = sorted(found, key=lambda one: (-one[1], one[0]))[:MAX_REASONS]
-    return [(item_id, weight / everything, kind) for item_id, weight, kind in ordered]
+        for item_id, value in zip(liked, values.tolist(), strict=True):
+            if value > 0:
+                found.setdefault(item_id, {})[kind] = max(worth, floor) * value / total
+    everything = sum(weight for parts in found.values() for weight in parts.values())
+    ordered = sorted(found.items(), key=lambda one: (-sum(one[1].values()), one[0]))[:MAX_REASONS]
+    return [
+        (item_id, sum(parts.values()) / everything, max(parts, key=lambda kind: parts[kind]))
+        for item_id, parts in ordered
+    ]

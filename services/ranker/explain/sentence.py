@@ -19,7 +19,8 @@ def sentence_of(
     history: Sequence[HistoryReason], groups: Mapping[str, float], *, is_new: bool, has_scores: bool
 ) -> str:
     """Returns why a result is shown, in a sentence."""
-    named = [reason.title or reason.item_id for reason in history[:MAX_NAMED]]
+    # Two items may have one title: a film and its second edition.
+    named = list(dict.fromkeys(reason.title or reason.item_id for reason in history))[:MAX_NAMED]
     liked = " and ".join(named)
     if is_new and named:
         return f"New, and close to {liked} in what it is about."

@@ -63,8 +63,8 @@ def compute(inputs: FeatureInputs) -> F32:
 
 def place_in_list(values: F32) -> F32:
     """Returns log(1 + place) of each value within the list: float32 (n,). The largest has place 0, equals share one."""
-    ordered = np.sort(-np.nan_to_num(values, nan=-np.inf))
-    return np.log1p(np.searchsorted(ordered, -np.nan_to_num(values, nan=-np.inf))).astype(np.float32)
+    keys = np.where(np.isnan(values), np.inf, -values)
+    return np.log1p(np.searchsorted(np.sort(keys), keys)).astype(np.float32)
 
 
 def relative_in_list(values: F32) -> F32:
@@ -158,10 +158,11 @@ def _popularity_features(inputs: FeatureInputs, rows: Rows, columns: dict[str, F
     columns["popularity_place"] = place_in_list(positives)
     columns["popularity_first_steps"] = np.asarray(positives / (1 + len(inputs.profile.liked)), dtype=np.float32)
     year = int(SECONDS_PER_YEAR)
-    columns["popularity_year"] = np.log1p(counts.within(rows, at - year, at))
-    columns["popularity_year_place"] = place_in_list(columns["popularity_year"])
-    columns["popularity_three_years"] = np.log1p(counts.within(rows, at - 3 * year, at))
-    columns["popularity_before"] = np.log1p(counts.within(rows, 0, at))
+    in_year, in_three, before = np.log1p(counts.within(rows, (at - year, at - 3 * year, 0), at))
+    columns["popularity_year"] = in_year
+    columns["popularity_year_place"] = place_in_list(in_year)
+    columns["popularity_three_years"] = in_three
+    columns["popularity_before"] = before
     columns["events"] = np.log1p(counts.take(counts.events, rows))
     columns["mean_rating"] = counts.mean_rating(rows)
 

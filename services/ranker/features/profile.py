@@ -24,8 +24,8 @@ HALF_LIFE_LIKES = 10.0
 class UserProfile:
     """A history, oldest first, read by the preference rules.
 
-    `liked`: item ids, oldest first. `rated`: (item id, rating) of rated events. `last_second`: of the newest event,
-    0 without one. `events` counts what the user did, impressions aside.
+    `liked`: item ids, oldest first. `rated`: (item id, rating) of rated events. `events` counts what the user did,
+    impressions aside.
     """
 
     history: tuple[HistoryEvent, ...]
@@ -33,7 +33,6 @@ class UserProfile:
     rated: tuple[tuple[str, float], ...]
     reviews: tuple[str, ...]
     events: int
-    last_second: int
 
     @property
     def temperature(self) -> Temperature:
@@ -45,14 +44,15 @@ class UserProfile:
         """Returns the profile of a history, oldest first."""
         counting = tuple(event for event in history if preferences.counts(event))
         rated = (EventType.RATING, EventType.REVIEW)
-        liked = [event.item_id for event in counting if preferences.signal(event) > 0]
+        positive = [event for event in counting if preferences.signal(event) > 0]
+        # Of an item liked twice, the later time counts.
+        liked = dict.fromkeys(event.item_id for event in reversed(positive))
         return cls(
             history=counting,
-            liked=tuple(reversed(dict.fromkeys(reversed(liked)))),
+            liked=tuple(reversed(liked)),
             rated=tuple((e.item_id, e.value) for e in counting if e.type in rated and e.value is not None),
-            reviews=tuple(e.text for e in counting if e.text and preferences.signal(e) > 0),
+            reviews=tuple(event.text for event in positive if event.text),
             events=len(counting),
-            last_second=max((int(event.timestamp.timestamp()) for event in counting), default=0),
         )
 
 

@@ -3,7 +3,8 @@
 For items that CF knows, score = sum over features j of z_j * (w_j + sum over knots k of g_k * v_kj); for items that
 it does not know, sum of z_j * n_j, and an intercept. z is the standardised value (0 when missing, cut at 4), g are hat
 functions of the history's length that sum to 1. Fitted by L-BFGS with the listwise softmax loss (ListNet, Cao et al.
-2007, top-one form) and L2. Everything is linear in z for a given user and item, so contributions are exact.
+2007, top-one form) and L2, preconditioned by the curvature at zero weights. Everything is linear in z for a given user
+and item, so contributions are exact.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ KNOTS = np.log1p(np.array([1, 4, 10, 40, 200], dtype=np.float32))
 USER_FEATURES = ("history_events", "history_likes", "history_like_share", "history_mean_rating")
 """The same for all candidates of a list: they steer the weights and add nothing themselves."""
 GATE, KNOWN = "history_events", "has_cf"
+SAMPLE_ROWS = 20_000
+"""Rows, about, that the curvature is estimated from: it only has to be near."""
 
 
 class LinearFusion:
@@ -39,7 +42,7 @@ class LinearFusion:
     name: ClassVar[str] = "linear"
     description: ClassVar[str] = "Linear in the features, weights gated by the history's length; listwise softmax loss"
 
-    def __init__(self, l2: float = 30.0, iterations: int = 60) -> None:
+    def __init__(self, l2: float = 30.0, iterations: int = 15) -> None:
         self._l2 = l2
         self._iterations = iterations
         self._mean: F32 = np.zeros(0, dtype=np.float32)
@@ -47,6 +50,7 @@ class LinearFusion:
         self._weights: F32 = np.zeros((0, 0), dtype=np.float32)
         self._gate = 0
         self._known = 0
+        self._learned_from: RankingLists | None = None
 
     def fit(self, train: RankingLists, validation: RankingLists, names: Sequence[str]) -> None:
         """Learns the weights; `validation` is not needed: the loss is convex and the L2 fixed."""
@@ -54,7 +58,9 @@ class LinearFusion:
         self.refit(train, names)
 
     def refit(self, lists: RankingLists, names: Sequence[str]) -> None:
-        """Learns the weights from all lists."""
+        """Learns the weights from all lists; does nothing for the very lists that it learned from last."""
+        if lists is self._learned_from:
+            return
         self._gate, self._known = names.index(GATE), names.index(KNOWN)
         used = np.array([name not in (*USER_FEATURES, KNOWN) for name in names])
         seen = ~np.isnan(lists.features)
@@ -70,6 +76,7 @@ class LinearFusion:
         values[:, self._known] = ~known
         gates = self._gates(lists.features, known)
         self._weights = _fit_softmax(values, gates, lists, self._l2, self._iterations)
+        self._learned_from = lists
 
     def predict(self, features: F32) -> F32:
         """Returns scores; see `FusionFunction`."""
@@ -133,22 +140,47 @@ def _fit_softmax(values: F32, gates: F32, lists: RankingLists, l2: float, iterat
     """
     starts, of_row, count = lists.starts, lists.list_of_row, len(lists.sizes)
     positives = np.maximum(np.add.reduceat(lists.labels, starts), 1)
-    wanted = lists.labels / positives[of_row]
     weights = lists.weights * np.sqrt(positives)
     weights = (weights / weights.mean()).astype(np.float32)
+    of_rows = weights[of_row]
+    wanted = lists.labels / positives[of_row] * of_rows
     shape = (gates.shape[1], values.shape[1])
+    # The features say much the same, so the plain loss is a narrow valley. In u, with w = root^-T u, it is round.
+    root = np.linalg.cholesky(
+        _curvature(values, gates, lists.sizes, weights) + l2 / count * np.eye(shape[0] * shape[1])
+    )
+    unrooted = np.linalg.inv(root)
 
-    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(moved: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        flat = moved @ unrooted
         own = flat.reshape(shape).astype(np.float32)
         scores = np.einsum("ng,ng->n", gates, values @ own.T)
         top = np.maximum.reduceat(scores, starts)
         raised = np.exp(scores - top[of_row])
         total = np.add.reduceat(raised, starts)
-        value = float((weights * (np.log(total) + top)).sum() - (weights[of_row] * wanted * scores).sum())
-        rest = (raised / total[of_row] - wanted) * weights[of_row]
+        value = float(weights @ (np.log(total) + top) - wanted @ scores)
+        rest = raised * (weights / total)[of_row] - wanted
         slope = ((gates * rest[:, None]).T @ values).astype(np.float64).ravel()
-        return value / count + 0.5 * l2 / count * float(flat @ flat), slope / count + l2 / count * flat
+        return value / count + 0.5 * l2 / count * float(flat @ flat), unrooted @ (slope / count + l2 / count * flat)
 
     start = np.zeros(shape[0] * shape[1])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
-    return np.asarray(found.x, dtype=np.float32).reshape(shape)
+    return np.asarray(found.x @ unrooted, dtype=np.float32).reshape(shape)
+
+
+def _curvature(values: F32, gates: F32, sizes: NDArray[np.int64], weights: F32) -> NDArray[np.float64]:
+    """Returns the Hessian of the loss at zero weights, float64 (gates * features, gates * features), from a sample.
+
+    There it is the weighted mean over lists of the covariance of gates x values within a list.
+    """
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    step = max(len(values) // SAMPLE_ROWS, 1)
+    chosen = np.arange(0, len(sizes), step)
+    total = np.zeros((gates.shape[1] * values.shape[1],) * 2)
+    for start, size, weight in zip(starts[chosen], sizes[chosen], weights[chosen], strict=True):
+        rows = slice(int(start), int(start + size))
+        products = (gates[rows, :, None] * values[rows, None, :]).reshape(int(size), -1)
+        products -= products.mean(axis=0)
+        products *= np.sqrt(weight / size)
+        total += products.T @ products
+    return total / len(chosen)

@@ -50,14 +50,16 @@ class Catalogue:
 
         An item that was never written (events only) passes when the filter asks nothing of items.
         """
+        excluded, deleted, items = item_filter.exclude_item_ids, self._deleted, self._items
+        reads_items = item_filter.reads_items
 
         def allowed(item_id: str) -> bool:
-            if item_id in item_filter.exclude_item_ids or item_id in self._deleted:
+            if item_id in excluded or item_id in deleted:
                 return False
-            item = self._items.get(item_id)
+            item = items.get(item_id)
             if item is None:
-                return not item_filter.reads_items
-            return _available(item, at) and (not item_filter.reads_items or _matches(item, item_filter))
+                return not reads_items
+            return _available(item, at) and (not reads_items or _matches(item, item_filter))
 
         return allowed
 

@@ -9,6 +9,8 @@ import numpy as np
 from services.ranker.items.arrays import take_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _SHIFT = 1 << 34
@@ -75,20 +77,20 @@ class Popularity:
             place = len(seconds) - 1 - back
             self.clock = int(np.partition(seconds, place)[place])
 
-    def within(self, rows: NDArray[np.intp], start: int, end: int) -> NDArray[np.float32]:
-        """Returns the positives of n rows from second `start` to `end`, both included: float32 (n,)."""
-        if start > end:
-            return np.zeros(len(rows), dtype=np.float32)
+    def within(self, rows: NDArray[np.intp], starts: Sequence[int], end: int) -> NDArray[np.float32]:
+        """Returns the positives of n rows from each of `starts` to second `end`, both included: float32 (starts, n)."""
         known = np.maximum(rows, 0).astype(np.int64) * _SHIFT
-        first = np.searchsorted(self._keys, known + max(start, 0), side="left")
-        last = np.searchsorted(self._keys, known + max(end, 0), side="right")
-        counts = (last - first).astype(np.float32)
+        # A count up to a second is the place of the first key after it.
+        after = np.array([*(max(start, 0) for start in starts), max(end + 1, 0)], dtype=np.int64)
+        places = np.searchsorted(self._keys, known + after[:, None])
+        counts: NDArray[np.float32] = np.maximum(places[-1] - places[:-1], 0).astype(np.float32)
         if self._fresh:
             fresh = np.array(self._fresh, dtype=np.int64)
             seconds = fresh % _SHIFT
-            recent = (fresh // _SHIFT)[(seconds >= start) & (seconds <= end)]
-            counts += take_rows(np.bincount(recent), rows, 0).astype(np.float32)
-        counts[rows < 0] = 0
+            for turn, start in enumerate(starts):
+                recent = (fresh // _SHIFT)[(seconds >= start) & (seconds <= end)]
+                counts[turn] += take_rows(np.bincount(recent), rows, 0).astype(np.float32)
+        counts[:, rows < 0] = 0
         return counts
 
     def take(self, column: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:

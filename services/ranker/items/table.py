@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,7 +66,7 @@ class ItemTable:
 
     def find(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
         """Returns the rows of n items: intp (n,), -1 where unknown."""
-        return np.fromiter((self.rows.get(item_id, -1) for item_id in item_ids), dtype=np.intp, count=len(item_ids))
+        return np.fromiter(map(self.rows.get, item_ids, repeat(-1)), dtype=np.intp, count=len(item_ids))
 
     def put_item(self, item: Item) -> None:
         """Takes an item's attributes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.ranker.features.registry import NAMES
-from services.ranker.fusion.registry import fusion_class
+from services.ranker.fusion.registry import new_fusions
 from services.ranker.training.lists import stacked, thinned
 from services.ranker.training.metrics import mean_ndcg
 from shared.data.folds import ListKind
@@ -64,16 +64,17 @@ def train(
         )
     train_lists, everything = stacked(learned), stacked(thin)
     validation = stacked([one for one in thin if one.user_id in held])
-    fusions: dict[str, FusionFunction] = {}
+    fusions = new_fusions(names)
     measured: dict[str, dict[str, float]] = {}
-    for turn, name in enumerate(names):
-        progress.update("train", turn, len(names))
-        fusion = fusion_class(name)()
+    # All are fitted before any is refitted: they may share parts, and each is measured with what it was fitted to.
+    for turn, (name, fusion) in enumerate(fusions.items()):
+        progress.update("train", turn, 2 * len(names))
         fusion.fit(train_lists, validation, NAMES)
         measured[name] = measure(fusion, kept)
+    for turn, fusion in enumerate(fusions.values()):
+        progress.update("train", len(names) + turn, 2 * len(names))
         fusion.refit(everything, NAMES)
-        fusions[name] = fusion
-    progress.update("train", len(names), len(names))
+    progress.update("train", 2 * len(names), 2 * len(names))
     decisive = f"ndcg@10 {CHOSEN_BY[protocol].value}"
     best = max(names, key=lambda name: measured[name].get(decisive, measured[name]["ndcg@10"]))
     return Trained(fusions, default if default in fusions else best, measured)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from services.ranker.features.registry import INDEX, NAMES
 from services.ranker.fusion.base import RankingLists
 from services.ranker.fusion.gbdt import GbdtFusion
 from services.ranker.fusion.linear import LinearFusion
-from services.ranker.fusion.registry import FUSIONS
+from services.ranker.fusion.registry import FUSIONS, new_fusions
+from shared.errors import NotFound
 from shared.testing.fusion_function import FusionFunctionContract
 
 LISTS, SIZE = 60, 40
@@ -43,3 +45,24 @@ class TestGbdt(FusionFunctionContract):
 
 def test_every_registered_fusion_is_under_contract():
     assert set(FUSIONS.values()) == {TestLinear.make, TestGbdt.make}
+
+
+def test_fusions_that_share_a_part_learn_what_they_learn_alone():
+    train, validation = make_lists(1), make_lists(2)
+    together = new_fusions(["gbdt", "linear"])
+    alone = {"gbdt": GbdtFusion(), "linear": LinearFusion()}
+    for fusions in (together, alone):
+        for fusion in fusions.values():
+            fusion.fit(train, validation, NAMES)
+        for fusion in fusions.values():
+            fusion.refit(validation, NAMES)
+    assert list(together) == ["gbdt", "linear"]
+    for name, fusion in together.items():
+        np.testing.assert_array_equal(fusion.predict(train.features), alone[name].predict(train.features))
+        bias, parts = fusion.contributions(train.features[:20])
+        np.testing.assert_allclose(bias + parts.sum(axis=1), fusion.predict(train.features[:20]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_fusion_that_does_not_exist_is_named():
+    with pytest.raises(NotFound, match="gbdt, linear"):
+        new_fusions(["linear", "magic"])

@@ -37,9 +37,10 @@ def test_counts_in_a_period_are_what_counting_gives(events, start, end, settle_a
         if turn == settle_at:
             counts.settle()
     expected = [sum(r == row and start <= s <= end and p for r, s, p in events) for row in range(6)]
-    assert counts.within(ALL, start, end).tolist() == expected
+    whole = [sum(r == row and s <= end and p for r, s, p in events) for row in range(6)]
+    assert counts.within(ALL, [start, 0], end).tolist() == [expected, whole]
     assert counts.take(counts.events, ALL).tolist() == [sum(r == row for r, _, _ in events) for row in range(6)]
-    assert counts.within(np.array([-1], dtype=np.intp), 0, 1000).tolist() == [0]
+    assert counts.within(np.array([-1], dtype=np.intp), [0], 1000).tolist() == [[0]]
 
 
 def test_the_oldest_positives_are_dropped_past_the_limit():
@@ -47,8 +48,8 @@ def test_the_oldest_positives_are_dropped_past_the_limit():
     for second in range(100):
         counts.add(second % 3, second, positive=True, rating=None)
     counts.settle()
-    assert counts.within(ALL, 0, 89).sum() == 0
-    assert 9 <= counts.within(ALL, 90, 99).sum() <= 10
+    assert counts.within(ALL, [0], 89).sum() == 0
+    assert 9 <= counts.within(ALL, [90], 99).sum() <= 10
     assert counts.positives[:3].sum() == 100
 
 
@@ -102,7 +103,9 @@ def test_a_table_survives_saving(table, tmp_path):
     np.testing.assert_array_equal(loaded.attributes.categories(rows), table.attributes.categories(rows))
     np.testing.assert_array_equal(loaded.attributes.numbers(rows), table.attributes.numbers(rows))
     np.testing.assert_array_equal(loaded.popularity.mean_rating(rows), table.popularity.mean_rating(rows))
-    np.testing.assert_array_equal(loaded.popularity.within(rows, 0, 10**10), table.popularity.within(rows, 0, 10**10))
+    np.testing.assert_array_equal(
+        loaded.popularity.within(rows, [0], 10**10), table.popularity.within(rows, [0], 10**10)
+    )
     assert loaded.popularity.clock == table.popularity.clock
 
 

@@ -111,3 +111,11 @@ def test_only_new_items_among_the_best_texts_fit():
     ranks = np.array([5, 2, 0, 1, 90], dtype=np.int32)
     assert select.fits(np.array([1, 1, 1, 0, 1], dtype=bool), ranks, 50) == [1, 0]
     assert select.fits(np.ones(5, dtype=bool), None, 50) == []
+
+
+def test_many_asked_places_of_a_long_list_all_go_to_new_items():
+    chosen = select.Selection.certain(list(range(500)))
+    places = select.with_new_items(chosen, list(range(600, 640)), 25, 20).places
+    assert [place for place in places if place >= 600] == list(range(600, 625))
+    assert places[19] == 600
+    assert len(set(places)) == 500
