@@ -1,8 +1,9 @@
 """The exception tree: every error that leaves a service is one of these.
 
 FusionrecError
-├── InvalidField            a field has a value that is never valid
-├── LimitExceeded           a number, list or text is over its stated limit
+├── FieldError              a field is wrong; one of:
+│   ├── InvalidField        it has a value that is never valid
+│   └── LimitExceeded       a number, list or text is over its stated limit
 ├── NotFound                the named thing does not exist
 ├── ModelNotReady           nothing trained or loaded yet
 ├── ModelMismatch           models that would work together do not fit
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 MAX_SHOWN_VALUE = 64
 """Characters of an offending value that an error shows."""
@@ -84,22 +85,35 @@ class FusionrecError(Exception):
         self.retry_after_s = retry_after_s
 
 
-class _FieldError(FusionrecError):
+class FieldError(FusionrecError):
+    """A field is wrong; raised as `InvalidField` or `LimitExceeded`."""
+
     def __init__(self, field: str, value: object, limit: str, hint: str) -> None:
+        self._value = value
         self.violation = Violation(field, shown(value), limit, hint, self.reason)
         super().__init__(
             str(self.violation),
             metadata={"field": field, "value": self.violation.value, "limit": limit, "hint": hint},
         )
 
+    def under(self, path: str) -> Self:
+        """Returns the same error for the field below `path`: "item_id" under "events[3]" is "events[3].item_id".
 
-class InvalidField(_FieldError):
+        Decoders of list elements name fields relative to the element, so that no path is built for elements
+        that are right.
+        """
+        own = self.violation
+        # The value itself, not as shown: it would be escaped and cut a second time.
+        return type(self)(f"{path}.{own.field}", self._value, own.limit, own.hint)
+
+
+class InvalidField(FieldError):
     """A field has a value that is never valid."""
 
     reason = Reason.INVALID_FIELD
 
 
-class LimitExceeded(_FieldError):
+class LimitExceeded(FieldError):
     """A number, a list or a text is over its stated limit."""
 
     reason = Reason.LIMIT_EXCEEDED

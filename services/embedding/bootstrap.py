@@ -17,6 +17,7 @@ from services.embedding.encoders.model import ModelUnusable
 from services.embedding.servicer import EmbeddingServicer
 from services.embedding.serving.embedder import Embedder
 from services.embedding.serving.state import ServingState
+from shared.errors import ShuttingDown
 from shared.rpc.context import seconds_left
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class EmbeddingApp:
         started = time.perf_counter()
         try:
             model = await asyncio.to_thread(self._load)
+        except ShuttingDown:
+            return
         except ModelUnusable as unusable:
             self._state.reason = str(unusable)
             cause = repr(unusable.__cause__)
@@ -72,8 +75,9 @@ class EmbeddingApp:
             await asyncio.to_thread(self._batcher.close)
 
     def _load(self) -> LoadedModel:
-        model = self._loader.load()
-        model.encoder.warm()
+        model = self._loader.load(self._state.go_on)
+        log.info("model loaded, warming up", shapes=len(self._settings.xla_shapes))
+        model.encoder.warm(self._state.go_on)
         return model
 
     def _serve_with(self, model: LoadedModel) -> None:

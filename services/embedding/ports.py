@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,8 +33,10 @@ class Encoder(Protocol):
         Each row holds 1 to `max_tokens` token ids. A row's vector does not depend on the other rows (to 1e-5).
         """
 
-    def warm(self) -> None:
+    def warm(self, go_on: Callable[[], None]) -> None:
         """Compiles every prepared shape, so that no call waits for it.
+
+        `go_on` is called before every shape, from any thread; what it raises ends the warming.
 
         Raises:
             ModelUnusable: the model computes no proper vectors.
@@ -53,8 +55,8 @@ class LoadedModel:
 class ModelLoader(Protocol):
     """Finds and loads the model."""
 
-    def load(self) -> LoadedModel:
-        """Returns the model. Takes seconds and blocks.
+    def load(self, go_on: Callable[[], None]) -> LoadedModel:
+        """Returns the model. Takes seconds and blocks; `go_on` is called between the steps, and may raise to end it.
 
         Raises:
             ModelUnusable: missing, damaged or of an unsupported kind; the message says which.

@@ -157,7 +157,7 @@ class History(Protocol):
         """
 
     async def stats(self) -> StoreStats:
-        """Returns counts; quick whatever the size of the log."""
+        """Returns counts; its time grows with the numbers of users and items, not with that of events."""
 
 
 class Store(EventLog, Catalogue, History, Protocol):

@@ -9,10 +9,10 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
 from services.ingestion import convert
-from services.ingestion.offload import offload, until_set
 from services.ingestion.reading.cursors import decode_cursor, decode_page_token, encode_cursor
 from shared.data import limits
 from shared.data.validation import check_id, check_int
+from shared.offload import offload, until_set
 from shared.rpc.convert import decode_time
 from shared.telemetry.stages import Stages
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.errors import CorruptData
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -51,3 +53,18 @@ def hash_file(path: Path) -> str:
     """Returns the SHA-256, hex, of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(manifest: Manifest, folder: Path) -> None:
+    """Checks every file of a version against its checksum.
+
+    Raises:
+        CorruptData: a file is missing or its checksum differs; the message names it.
+
+    """
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CorruptData(f"{manifest.kind} {manifest.version}: file {name} is missing")
+        if hash_file(path) != digest:
+            raise CorruptData(f"{manifest.kind} {manifest.version}: file {name} fails its checksum")

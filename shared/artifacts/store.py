@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +20,8 @@ import structlog
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from shared.artifacts.manifest import MANIFEST_FILE, Manifest, hash_config, hash_file
+from shared.artifacts.fetched import Fetched
+from shared.artifacts.manifest import MANIFEST_FILE, Manifest, hash_config, hash_file, verify
 from shared.errors import CorruptData, ModelNotReady, NotFound
 
 if TYPE_CHECKING:
@@ -46,13 +45,14 @@ class ArtifactStore:
     """Publishes, finds, verifies and loads artifacts under one root.
 
     `root` is a folder or an fsspec URL (`s3://bucket/prefix`). Remote artifacts are fetched into
-    `cache_dir` (a temporary folder when None) and verified there.
+    `cache_dir` and verified there; when None, into a temporary folder that goes when the process ends. Of each kind
+    the `keep_fetched` last used versions stay there.
     """
 
-    def __init__(self, root: str, cache_dir: Path | None = None) -> None:
+    def __init__(self, root: str, cache_dir: Path | None = None, *, keep_fetched: int = 8) -> None:
         self._fs, self._root = fsspec.url_to_fs(root)
         self._local = isinstance(self._fs, LocalFileSystem)
-        self._cache_dir = cache_dir
+        self._fetched = Fetched(cache_dir, keep_fetched)
 
     def publish(
         self,
@@ -106,7 +106,7 @@ class ArtifactStore:
     def current(self, kind: str) -> str | None:
         """Returns the version in use; None when nothing was ever published."""
         try:
-            content: bytes = self._fs.cat_file(self._path(kind, CURRENT_FILE))
+            content: bytes = self._fs.cat_file(self._looked_up(kind, CURRENT_FILE))
         except FileNotFoundError:
             return None
         return content.decode(errors="replace").strip()
@@ -114,11 +114,11 @@ class ArtifactStore:
     def versions(self, kind: str) -> list[str]:
         """Returns all complete versions, newest first."""
         try:
-            entries = self._fs.ls(self._path(kind), detail=False)
+            entries = self._fs.ls(self._looked_up(kind), detail=False)
         except FileNotFoundError:
             return []
         names = sorted((str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries), reverse=True)
-        return [name for name in names if self._fs.exists(self._path(kind, name, MANIFEST_FILE))]
+        return [name for name in names if self._fs.exists(self._looked_up(kind, name, MANIFEST_FILE))]
 
     def find(self, kind: str, **labels: str) -> Manifest | None:
         """Returns the manifest of the newest version that carries all these labels; None without one.
@@ -146,7 +146,7 @@ class ArtifactStore:
         if not _VERSION.fullmatch(version):
             raise NotFound(f"no {kind} version of that name")
         try:
-            content = self._fs.cat_file(self._path(kind, version, MANIFEST_FILE))
+            content = self._fs.cat_file(self._looked_up(kind, version, MANIFEST_FILE))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFound(f"no {kind} version {version}") from error
         try:
@@ -168,7 +168,7 @@ class ArtifactStore:
             raise ModelNotReady(f"no {kind} model has been trained yet: run `fusionrec train`")
         manifest = self.manifest(kind, version)
         folder = Path(self._path(kind, version)) if self._local else self._fetch(kind, version, manifest)
-        _verify(manifest, folder)
+        verify(manifest, folder)
         return Loaded(manifest, folder)
 
     def delete(self, kind: str, version: str) -> None:
@@ -184,32 +184,15 @@ class ArtifactStore:
         self._fs.rm(self._path(kind, version), recursive=True)
 
     def _fetch(self, kind: str, version: str, manifest: Manifest) -> Path:
-        if self._cache_dir is None:
-            self._cache_dir = Path(tempfile.mkdtemp(prefix="fusionrec-artifacts-"))
-        folder = self._cache_dir / kind / version
-        if folder.is_dir():
-            try:
-                _verify(manifest, folder)
-            except CorruptData:
-                # The copy here has rotted; the store's may be good.
-                shutil.rmtree(folder)
-            else:
-                return folder
-        partial = folder.with_name(f"{version}.{uuid.uuid4().hex[:8]}")
         try:
-            self._download(self._path(kind, version), partial, manifest)
-            if not folder.is_dir():
-                partial.rename(folder)
+            return self._fetched.folder(manifest, lambda target: self._download(kind, version, target, manifest))
         except FileNotFoundError as error:
             raise CorruptData(f"{kind} {version}: a file is missing") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return folder
 
-    def _download(self, source: str, target: Path, manifest: Manifest) -> None:
+    def _download(self, kind: str, version: str, target: Path, manifest: Manifest) -> None:
         for name in (*manifest.files, MANIFEST_FILE):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            self._fs.get_file(f"{source}/{name}", str(target / name))
+            self._fs.get_file(self._looked_up(kind, version, name), str(target / name))
 
     def _write(self, path: str, content: bytes) -> None:
         if not self._local:
@@ -222,14 +205,17 @@ class ArtifactStore:
         temporary.write_bytes(content)
         temporary.replace(target)
 
+    def _looked_up(self, *parts: str) -> str:
+        """Returns a path that is about to be read: as it is now, not as this process once listed it.
+
+        File systems of fsspec remember listings, for the whole process and without end; other processes publish.
+        """
+        path: str = self._root
+        self._fs.invalidate_cache(path)
+        for part in "/".join(parts).split("/"):
+            path = f"{path}/{part}"
+            self._fs.invalidate_cache(path)
+        return path
+
     def _path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
-
-
-def _verify(manifest: Manifest, folder: Path) -> None:
-    for name, digest in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise CorruptData(f"{manifest.kind} {manifest.version}: file {name} is missing")
-        if hash_file(path) != digest:
-            raise CorruptData(f"{manifest.kind} {manifest.version}: file {name} fails its checksum")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from shared.cli.console import Refusal
 from shared.cli.environment import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shared.cli.addresses import Addresses
     from shared.cli.workspace import Workspace
@@ -61,8 +62,15 @@ class Child:
 class Fleet:
     """The running children."""
 
-    def __init__(self, children: list[Child]) -> None:
+    def __init__(self, children: list[Child], start: Callable[[str], subprocess.Popen[bytes]]) -> None:
         self.children = children
+        self.started_at = datetime.now(UTC)
+        self._start = start
+
+    def restart(self, child: Child) -> None:
+        """Starts a child that has ended once more; its log goes on. From the main thread, as `start_fleet`."""
+        child.answered = False
+        child.process = self._start(child.service)
 
     def stop(self) -> list[str]:
         """Ends all children at once: SIGTERM, the grace, SIGKILL. Returns the names of those that had to be killed."""
@@ -91,20 +99,21 @@ def start_fleet(addresses: Addresses, workspace: Workspace) -> Fleet:
     """
     refuse_taken_ports(addresses)
     workspace.create()
-    fleet = Fleet([])
+    fleet = Fleet([], lambda service: _start(service, addresses, workspace))
     try:
         for service in SERVICES:
-            fleet.children.append(_start(service, addresses, workspace))
+            log = workspace.log(service)
+            log.write_bytes(b"")
+            fleet.children.append(Child(service, _start(service, addresses, workspace), log))
     except BaseException:
         fleet.stop()
         raise
     return fleet
 
 
-def _start(service: str, addresses: Addresses, workspace: Workspace) -> Child:
-    path = workspace.log(service)
-    with path.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 (our own modules)
+def _start(service: str, addresses: Addresses, workspace: Workspace) -> subprocess.Popen[bytes]:
+    with workspace.log(service).open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 (our own modules)
             guarded([sys.executable, "-m", f"services.{service}", "serve"]),
             env=environment(service, addresses, workspace),
             stdin=subprocess.DEVNULL,
@@ -113,7 +122,6 @@ def _start(service: str, addresses: Addresses, workspace: Workspace) -> Child:
             # Ctrl-C reaches the parent alone, which stops the children in order.
             start_new_session=True,
         )
-    return Child(service, process, path)
 
 
 def refuse_taken_ports(addresses: Addresses) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -16,6 +15,7 @@ from shared.cli import watching
 from shared.cli.addresses import SERVICES
 from shared.cli.console import EXIT_FAILED, Refusal, err, say, table
 from shared.cli.processes import start_fleet, stop_signals
+from shared.cli.reviving import Reviver
 from shared.cli.session import Session, session_options
 
 if TYPE_CHECKING:
@@ -45,23 +45,24 @@ def up(session: Session) -> int:
     """Run the five services on this machine until Ctrl-C or SIGTERM.
 
     Logs go to files under DATA_DIR/logs; DATA_DIR/run/state.json has the process ids. A service that dies is
-    reported and not started again: the others keep running and answer as well as they can without it. Exit code 0
-    after a clean stop, 1 when a service died on the way.
+    reported with the end of its log and started again after 1 s, 2 s, 4 s and so on up to 30 s; meanwhile the others
+    answer as well as they can without it. After 5 deaths within 2 minutes, or when its settings are wrong, it is given
+    up and the others keep running. Exit code 0 after a clean stop, 1 when a service was given up.
     """
     with stop_signals() as caught, only_one(session.workspace), session.services() as services:
-        addresses = services.addresses
-        fleet = start_fleet(addresses, session.workspace)
+        fleet = start_fleet(services.addresses, session.workspace)
         try:
-            session.workspace.write_state(running_state(fleet, addresses))
-            deaths = _watch(fleet, services, caught)
+            given_up = _watch(fleet, services, session.workspace, caught)
         finally:
             say("stopping …")
             killed = fleet.stop()
             session.workspace.state_file.unlink(missing_ok=True)
         if killed:
             say(f"did not stop in time and were killed: {', '.join(killed)}")
+        if given_up:
+            say(f"given up on the way: {', '.join(given_up)}")
         say("stopped")
-    return EXIT_FAILED if deaths else 0
+    return EXIT_FAILED if given_up else 0
 
 
 @contextlib.contextmanager
@@ -90,7 +91,7 @@ def running_state(fleet: Fleet, addresses: Addresses) -> dict[str, object]:
     return {
         "pid": os.getpid(),
         "port_base": addresses.port_base,
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started_at": fleet.started_at.isoformat(timespec="seconds"),
         "services": {
             child.service: {
                 "pid": child.process.pid,
@@ -103,20 +104,21 @@ def running_state(fleet: Fleet, addresses: Addresses) -> dict[str, object]:
     }
 
 
-def _watch(fleet: Fleet, services: Services, caught: list[int]) -> int:
-    """Shows the states until a signal comes or all have died. Returns how many died."""
-    board = _Board(fleet, services.addresses, err())
-    dead: set[str] = set()
+def _watch(fleet: Fleet, services: Services, workspace: Workspace, caught: list[int]) -> list[str]:
+    """Shows the states and revives the dead until a signal comes or all are given up. Returns who was given up."""
+    addresses = services.addresses
+    workspace.write_state(running_state(fleet, addresses))
+    board = _Board(fleet, addresses, err())
+    reviver = Reviver(fleet.restart, board.note)
     with board:
-        while not caught and len(dead) < len(SERVICES):
+        while not caught and len(reviver.given_up) < len(SERVICES):
+            started = [child for child in fleet.children if reviver.look(child)]
+            if started:
+                workspace.write_state(running_state(fleet, addresses))
             states = {child.service: watching.state_of(child, services) for child in fleet.children}
-            board.show(states)
-            for child in fleet.children:
-                if not child.running and child.service not in dead:
-                    dead.add(child.service)
-                    board.note(watching.dying_words(child))
+            board.show({child.service: reviver.seen(child, states[child.service]) for child in fleet.children})
             time.sleep(watching.POLL_S)
-    return len(dead)
+    return reviver.given_up
 
 
 class _Board:

@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Message")
 
+NEIGHBOUR_ATTEMPTS = 2
+"""Times that a service tries a call to a neighbour. The caller at the edge tries three times, and attempts multiply:
+with three on every hop, client, ranker, candidates and embedding would make 27 of one call while embedding is down.
+Not one, because a second attempt reaches the other replica while one drains: a rolling update degrades no answer and
+ends no training job."""
+
 
 def open_channel(address: str) -> grpc.aio.Channel:
-    """Returns an asyncio channel to a neighbour: the client's channel plus deadline and request id propagation."""
-    return grpc.aio.insecure_channel(address, options=channel_options(), interceptors=propagation())
+    """Returns an asyncio channel to a neighbour: the client's channel plus deadline and request id propagation.
+
+    It tries a call `NEIGHBOUR_ATTEMPTS` times.
+    """
+    return grpc.aio.insecure_channel(address, options=channel_options(NEIGHBOUR_ATTEMPTS), interceptors=propagation())
 
 
 async def call(awaitable: Awaitable[T], component: str) -> T:

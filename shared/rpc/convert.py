@@ -18,6 +18,7 @@ from shared.rpc.convert_event import (
     decode_seen_policy,
     encode_event,
     encode_history,
+    read_event,
 )
 from shared.rpc.convert_item import decode_filter, decode_item, encode_attribute, encode_filter, encode_item
 
@@ -43,6 +44,7 @@ __all__ = [
     "encode_served_by",
     "encode_time",
     "encode_vector",
+    "read_event",
 ]
 
 

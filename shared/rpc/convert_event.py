@@ -10,7 +10,7 @@ from fusionrec.common.v1 import event_pb2
 from shared.data import limits
 from shared.data.nouns import Event, EventType, HistoryEvent, SeenPolicy
 from shared.data.validation import check_count, check_id, check_int, check_number, check_text, check_timestamp
-from shared.errors import InvalidField
+from shared.errors import FieldError, InvalidField
 from shared.rpc.convert_basic import decode_time, encode_time
 
 if TYPE_CHECKING:
@@ -39,32 +39,58 @@ def decode_event(message: event_pb2.Event, field: str, *, arrived_at: datetime) 
         LimitExceeded: a field is over its limit.
 
     """
-    kind = decode_event_type(message.type, f"{field}.type")
-    timestamp = arrived_at
-    if message.HasField("timestamp"):
-        timestamp = check_timestamp(decode_time(message.timestamp, f"{field}.timestamp"), f"{field}.timestamp")
+    try:
+        return _event(message, arrived_at)
+    except FieldError as error:
+        raise error.under(field) from error
+
+
+def read_event(message: event_pb2.Event) -> Event:
+    """Returns an event that our own ingestion service sent: it was checked when it was written, and is not again."""
     return Event(
-        event_id=check_id(message.event_id, f"{field}.event_id", required=False),
-        user_id=check_id(message.user_id, f"{field}.user_id"),
-        item_id=check_id(message.item_id, f"{field}.item_id"),
-        type=kind,
-        timestamp=timestamp,
-        value=_decode_value(message, kind, field),
-        text=check_text(message.text, f"{field}.text", limits.MAX_REVIEW_BYTES, required=kind is EventType.REVIEW),
-        session_id=check_id(message.session_id, f"{field}.session_id", required=False),
-        attribution_token=check_id(message.attribution_token, f"{field}.attribution_token", required=False),
-        position=check_int(message.position, f"{field}.position", 0, limits.MAX_POSITION),
+        message.event_id,
+        message.user_id,
+        message.item_id,
+        EventType(message.type),
+        decode_time(message.timestamp, "timestamp"),
+        message.value if message.HasField("value") else None,
+        message.text,
+        message.session_id,
+        message.attribution_token,
+        message.position,
     )
 
 
-def _decode_value(message: event_pb2.Event | event_pb2.HistoryEvent, kind: EventType, field: str) -> float | None:
+def _event(message: event_pb2.Event, arrived_at: datetime) -> Event:
+    kind = decode_event_type(message.type, "type")
+    return Event(
+        event_id=check_id(message.event_id, "event_id", required=False),
+        user_id=check_id(message.user_id, "user_id"),
+        item_id=check_id(message.item_id, "item_id"),
+        type=kind,
+        timestamp=_decode_timestamp(message, arrived_at),
+        value=_decode_value(message, kind),
+        text=check_text(message.text, "text", limits.MAX_REVIEW_BYTES, required=kind is EventType.REVIEW),
+        session_id=check_id(message.session_id, "session_id", required=False),
+        attribution_token=check_id(message.attribution_token, "attribution_token", required=False),
+        position=check_int(message.position, "position", 0, limits.MAX_POSITION),
+    )
+
+
+def _decode_timestamp(message: event_pb2.Event | event_pb2.HistoryEvent, absent: datetime) -> datetime:
+    if not message.HasField("timestamp"):
+        return absent
+    return check_timestamp(decode_time(message.timestamp, "timestamp"), "timestamp")
+
+
+def _decode_value(message: event_pb2.Event | event_pb2.HistoryEvent, kind: EventType) -> float | None:
     if not message.HasField("value"):
         if kind is EventType.RATING:
-            raise InvalidField(f"{field}.value", "", "a finite number", "a RATING needs its rating in `value`")
+            raise InvalidField("value", "", "a finite number", "a RATING needs its rating in `value`")
         return None
     if kind is EventType.PLAY:
-        return check_number(message.value, f"{field}.value", 0.0, 1.0)
-    return check_number(message.value, f"{field}.value", -limits.MAX_ABS_VALUE, limits.MAX_ABS_VALUE)
+        return check_number(message.value, "value", 0.0, 1.0)
+    return check_number(message.value, "value", -limits.MAX_ABS_VALUE, limits.MAX_ABS_VALUE)
 
 
 def encode_event(event: Event) -> event_pb2.Event:
@@ -94,15 +120,22 @@ def decode_history(message: event_pb2.History, field: str) -> list[HistoryEvent]
     now = datetime.now(UTC)
     events = []
     for index, entry in enumerate(message.events):
-        path = f"{field}.events[{index}]"
-        kind = decode_event_type(entry.type, f"{path}.type")
-        timestamp = now
-        if entry.HasField("timestamp"):
-            timestamp = check_timestamp(decode_time(entry.timestamp, f"{path}.timestamp"), f"{path}.timestamp")
-        item_id = check_id(entry.item_id, f"{path}.item_id")
-        text = check_text(entry.text, f"{path}.text", limits.MAX_REVIEW_BYTES)
-        events.append(HistoryEvent(item_id, kind, timestamp, _decode_value(entry, kind, path), text))
+        try:
+            events.append(_history_event(entry, now))
+        except FieldError as error:
+            raise error.under(f"{field}.events[{index}]") from error
     return events
+
+
+def _history_event(message: event_pb2.HistoryEvent, now: datetime) -> HistoryEvent:
+    kind = decode_event_type(message.type, "type")
+    return HistoryEvent(
+        check_id(message.item_id, "item_id"),
+        kind,
+        _decode_timestamp(message, now),
+        _decode_value(message, kind),
+        check_text(message.text, "text", limits.MAX_REVIEW_BYTES),
+    )
 
 
 def encode_history(events: Iterable[HistoryEvent]) -> event_pb2.History:

@@ -13,12 +13,12 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
 from shared.data.nouns import Event, EventType, Item, ItemDeleted, LogRecord, UserForgotten
-from shared.errors import FusionrecError, StaleCursor
+from shared.errors import FieldError, FusionrecError, InvalidField, StaleCursor
 from shared.rpc import client
-from shared.rpc.convert import decode_event, decode_item, decode_time
+from shared.rpc.convert import decode_item, decode_time, read_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
     import grpc.aio
 
@@ -37,18 +37,26 @@ class Batch:
 
 
 def decode_record(message: pb.LogRecord) -> LogRecord:
-    """Returns the record of a message of our own ingestion service."""
+    """Returns the record of a message of our own ingestion service.
+
+    Raises:
+        FieldError: it breaks a rule of the contract, or is of a kind that this version does not know.
+        ValueError: its event is of a type that this version does not know.
+
+    """
     kind = message.WhichOneof("record")
     appended_at = decode_time(message.appended_at, "record.appended_at")
     body: Event | Item | ItemDeleted | UserForgotten
     if kind == "event":
-        body = decode_event(message.event, "record.event", arrived_at=appended_at)
+        body = read_event(message.event)
     elif kind == "item_upserted":
         body = decode_item(message.item_upserted, "record.item_upserted")
     elif kind == "item_deleted":
         body = ItemDeleted(message.item_deleted)
-    else:
+    elif kind == "user_forgotten":
         body = UserForgotten(message.user_forgotten)
+    else:
+        raise InvalidField("record", "an unknown kind", "a kind of this version", "update this service")
     return LogRecord(message.sequence, appended_at, body)
 
 
@@ -60,7 +68,7 @@ class LogFeed:
         self._exclude = [event_pb2.EventType.ValueType(t) for t in exclude_types]
 
     async def read(self, cursor: str = "", *, follow: bool = False) -> AsyncGenerator[Batch]:
-        """Yields the log from `cursor` on; ends at its end unless `follow`.
+        """Yields the log from `cursor` on; ends at its end unless `follow`. Records that cannot be read are left out.
 
         Raises:
             DependencyUnavailable: ingestion does not answer.
@@ -70,7 +78,7 @@ class LogFeed:
         request = pb.ReadEventsRequest(cursor=cursor, follow=follow, exclude_types=self._exclude)
         async with contextlib.aclosing(client.stream(self._stub.ReadEvents(request), COMPONENT)) as messages:
             async for message in messages:
-                yield Batch([decode_record(one) for one in message.records], message.cursor, message.caught_up)
+                yield Batch(list(_readable(message.records)), message.cursor, message.caught_up)
 
     async def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncGenerator[Batch]:
         """Yields the log for ever, resuming after every interruption.
@@ -94,6 +102,15 @@ class LogFeed:
                 log.info("the log does not answer", reason=error.message, retry_s=delay)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 1.0)
+
+
+def _readable(messages: Iterable[pb.LogRecord]) -> Iterator[LogRecord]:
+    """Yields the records that can be decoded: the log does not change, the others would stop a reader for good."""
+    for message in messages:
+        try:
+            yield decode_record(message)
+        except (FieldError, ValueError) as error:
+            log.error("a record of the log was skipped", sequence=message.sequence, reason=str(error))  # noqa: TRY400 (the data is wrong, not the code: a line, not a traceback)
 
 
 @dataclass

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+import sys
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+
+from shared.errors import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
+
+S = TypeVar("S", bound=BaseSettings)
+
+WRONG_SETTINGS = 2
+"""Exit code of a process whose environment variables do not make sense."""
 
 
 def env_config(prefix: str) -> SettingsConfigDict:
@@ -38,3 +52,60 @@ class ServerSettings(BaseSettings):
     """Least level that is logged."""
     log_json: bool = True
     """JSON lines; false for columns that people read."""
+
+
+def read_settings(settings: type[S]) -> S:
+    """Returns the settings that the environment variables say.
+
+    Raises:
+        SystemExit: with `WRONG_SETTINGS`, after one message on standard error with every variable that is wrong, its
+            value, and what would be right.
+
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        lines = [_line(settings, one) for one in error.errors()]
+    except SettingsError as error:
+        # Not JSON where a list is wanted: pydantic-settings stops at the first and names the field alone.
+        lines = list(_unreadable(settings)) or [str(error)]
+    service = _prefix(settings).rstrip("_").lower()
+    sys.stderr.write("".join(f"{service}: {line}\n" for line in lines))
+    raise SystemExit(WRONG_SETTINGS)
+
+
+def _line(settings: type[BaseSettings], error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    field, *inside = error["loc"]
+    variable = _variable(settings, str(field))
+    place = "".join(f"[{part}]" for part in inside)
+    return (
+        f"{variable} = '{shown(_values().get(variable, error['input']))}': {f'at {place}: ' if place else ''}{message}"
+    )
+
+
+def _unreadable(settings: type[BaseSettings]) -> Iterator[str]:
+    source, values = EnvSettingsSource(settings), _values()
+    for name, field in settings.model_fields.items():
+        value = values.get(_variable(settings, name))
+        if value is None or not source.field_is_complex(field):
+            continue
+        try:
+            source.decode_complex_value(name, field, value)
+        except ValueError as error:
+            yield f"{_variable(settings, name)} = '{shown(value)}': not JSON: {error}"
+
+
+def _variable(settings: type[BaseSettings], field: str) -> str:
+    return f"{_prefix(settings)}{field}".upper()
+
+
+def _prefix(settings: type[BaseSettings]) -> str:
+    return settings.model_config.get("env_prefix", "")
+
+
+def _values() -> dict[str, str]:
+    # Names of variables are read without regard to case.
+    return {name.upper(): value for name, value in os.environ.items()}

@@ -1,4 +1,4 @@
-"""Every Prometheus metric of every service, by name, once. `docs/operations.md` lists them for operators."""
+"""Every Prometheus metric of every service, by name, once. `docs/settings.md` lists them for operators."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from services.embedding.encoders.shapes import choose_shape
 from services.embedding.ports import LoadedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,12 +40,16 @@ class KerasModelLoader:
         self._shapes = shapes
         self._threads = threads
 
-    def load(self) -> LoadedModel:
+    def load(self, go_on: Callable[[], None]) -> LoadedModel:
         """See the port."""
         folder = open_folder(self._model)
+        go_on()
         tokenizer = load_tokenizer(folder.path)
+        go_on()
         _start_tensorflow(self._threads)
+        go_on()
         backbone = _load_backbone(folder)
+        go_on()
         limits = (self._max_tokens, tokenizer_limit(tokenizer), getattr(backbone, "max_sequence_length", None))
         max_tokens = min(int(limit) for limit in limits if limit is not None)
         facts = _facts(folder, backbone, max_tokens)
@@ -79,12 +83,17 @@ class KerasEncoder:
         vectors: NDArray[np.float32] = (self._xla if shape else self._graph)(ids, mask).numpy()
         return vectors[: len(rows)]
 
-    def warm(self) -> None:
+    def warm(self, go_on: Callable[[], None]) -> None:
         """See the port."""
         self._check(self.encode([[self._pad_id] * 2, [self._pad_id]]))
+
+        def compiled(shape: tuple[int, int]) -> NDArray[np.float32]:
+            go_on()
+            return self._compile(shape)
+
         # Compilation runs outside of the interpreter's lock, on one core per shape.
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="embedding-warm") as pool:
-            for vectors in pool.map(self._compile, sorted(self._shapes, reverse=True)):
+            for vectors in pool.map(compiled, sorted(self._shapes, reverse=True)):
                 self._check(vectors)
 
     def _compile(self, shape: tuple[int, int]) -> NDArray[np.float32]:

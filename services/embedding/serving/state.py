@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from shared.errors import ModelNotReady, ShuttingDown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from services.embedding.serving.embedder import Embedder
-
-T = TypeVar("T")
 
 
 class ServingState:
@@ -40,31 +36,12 @@ class ServingState:
             raise ModelNotReady(f"no encoder is loaded: {self.reason}")
         return self._embedder
 
-    async def until_stopped(self, feed: AsyncIterator[T]) -> AsyncIterator[T]:
-        """Yields what `feed` yields, so that a feed that waits for its client does not hold up the server's stop.
+    def go_on(self) -> None:
+        """Raises when the work of starting is no longer wanted; safe to call from any thread.
 
         Raises:
             ShuttingDown: the server is about to stop.
 
         """
-        stop = asyncio.ensure_future(self.stopping.wait())
-        try:
-            while True:
-                following = asyncio.ensure_future(_next(feed))
-                try:
-                    await asyncio.wait((following, stop), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not following.done():
-                        following.cancel()
-                if stop.done():
-                    raise ShuttingDown("the server is about to stop; send the rest to another replica")
-                arrived = following.result()
-                if arrived is None:
-                    return
-                yield arrived
-        finally:
-            stop.cancel()
-
-
-async def _next(feed: AsyncIterator[T]) -> T | None:
-    return await anext(feed, None)
+        if self.stopping.is_set():
+            raise ShuttingDown("the server stops before its model is ready")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from services.ingestion.adapters.sqlite_errors import translated
+from services.ingestion.adapters.sqlite_wal import WalEmptier
 from shared.errors import Overloaded, ShuttingDown
 from shared.telemetry import metrics
 
@@ -64,6 +65,7 @@ class GroupCommitter:
         self._writer = writer
         self._max_queued_rows = max_queued_rows
         self._on_commit = on_commit
+        self._wal = WalEmptier(connection)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._queued_rows = 0
@@ -74,7 +76,8 @@ class GroupCommitter:
     def submit(self, work: Callable[[LogWriter], T], *, rows: int, empties_wal: bool = False) -> Future[T]:
         """Queues a job of about `rows` rows; the future is done when the job is durable.
 
-        `empties_wal` also removes earlier copies of changed pages from the write-ahead log.
+        `empties_wal` also removes earlier copies of changed pages from the write-ahead log: before the future is
+        done, or, when a reader is in the way, as soon as it is not.
 
         Raises:
             Overloaded: too many rows wait already.
@@ -102,6 +105,7 @@ class GroupCommitter:
     def _run(self) -> None:
         is_open = True
         while is_open:
+            self._wal.attempt()
             group, is_open = self._next_group()
             # A caller that went away while it waited is dropped before its work is done.
             live = [job for job in group if job.future.set_running_or_notify_cancel()]
@@ -113,7 +117,7 @@ class GroupCommitter:
     def _next_group(self) -> tuple[list[_Job], bool]:
         group: list[_Job] = []
         rows = 0
-        job = self._jobs.get()
+        job = self._next_job()
         while job is not None:
             group.append(job)
             rows += job.rows
@@ -124,6 +128,13 @@ class GroupCommitter:
             except queue.Empty:
                 return group, True
         return group, False
+
+    def _next_job(self) -> _Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=self._wal.wait_s)
+            except queue.Empty:
+                self._wal.attempt()
 
     def _commit(self, group: list[_Job]) -> None:
         started = time.perf_counter()
@@ -137,7 +148,8 @@ class GroupCommitter:
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
         self._on_commit(self._writer.sequence)
         if any(job.empties_wal for job in done):
-            self._empty_wal()
+            self._wal.ask()
+            self._wal.attempt()
         for job in done:
             job.future.set_result(job.result)
 
@@ -156,13 +168,6 @@ class GroupCommitter:
             return False
         self._connection.execute("RELEASE job")
         return True
-
-    def _empty_wal(self) -> None:
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
-            # The erasure is durable all the same; the next checkpoint overwrites the old pages.
-            log.warning("the write-ahead log could not be emptied", exc_info=error)
 
     def _undo(self, group: list[_Job], error: Exception) -> None:
         log.error("commit failed", exc_info=error)

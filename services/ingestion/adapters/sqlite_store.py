@@ -101,7 +101,7 @@ class SqliteStore:
         return await self._write(1, lambda writer: writer.delete_item(item_id))
 
     async def forget_user(self, user_id: str) -> Erasure:
-        """Erases a user's events, also from the write-ahead log."""
+        """Erases a user's events; from the write-ahead log as soon as no reader is in the way."""
         return await self._write(1, lambda writer: writer.forget_user(user_id), empties_wal=True)
 
     async def read(self, after: int, limit: int, exclude: AbstractSet[EventType]) -> Stretch:

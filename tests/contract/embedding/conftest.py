@@ -20,4 +20,4 @@ def tiny(request, tmp_path_factory):
     """A folder of each served kind, and the model loaded from it; one compiled shape, so that both paths run."""
     folder = write_tiny_encoder(tmp_path_factory.mktemp(request.param), **VARIANTS[request.param])
     loader = KerasModelLoader(str(folder), max_tokens=256, shapes=((4, 8),), threads=0)
-    return folder, VARIANTS[request.param]["family"], loader.load()
+    return folder, VARIANTS[request.param]["family"], loader.load(lambda: None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from shared.errors import ShuttingDown
 from shared.testing.numpy_bert import NumpyBert
 from shared.testing.tiny_encoder import HIDDEN, POSITIONS
 
@@ -53,7 +55,21 @@ def test_longest_text_fits_the_positions(tiny):
 
 
 def test_warm_accepts_a_sound_model(tiny):
-    tiny[2].encoder.warm()
+    calls = []
+    tiny[2].encoder.warm(lambda: calls.append(1))
+    assert calls
+
+
+def test_warm_ends_where_it_is_told_to(tiny):
+    calls = []
+
+    def go_on():
+        calls.append(1)
+        raise ShuttingDown("stop")
+
+    with pytest.raises(ShuttingDown):
+        tiny[2].encoder.warm(go_on)
+    assert calls
 
 
 def test_tokenizer_counts_unknown_and_content(tiny):

@@ -24,7 +24,7 @@ START_S = 120
 class Up:
     """A running `fusionrec up`, started from a folder that is not the project's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         self.folder = folder
         self.addresses = Addresses(free_port_base(Addresses()))
         self.said = folder / "said.txt"
@@ -32,7 +32,7 @@ class Up:
         elsewhere.mkdir()
         (elsewhere / "__init__.py").write_text("raise RuntimeError('not these services')\n")
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "client", ROOT / "shared" / "gen")))}
-        env["PYTHONSAFEPATH"] = "1"
+        env |= {"PYTHONSAFEPATH": "1", **variables}
         with self.said.open("wb") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "shared.cli", "up", "--port-base", str(self.addresses.port_base)],
@@ -60,8 +60,8 @@ class Up:
 
 
 @pytest.fixture
-def up(tmp_path):
-    running = Up(tmp_path)
+def up(request, tmp_path):
+    running = Up(tmp_path, getattr(request, "param", {}))
     yield running
     if running.process.poll() is None:
         running.process.terminate()
@@ -84,7 +84,7 @@ def wait_gone(pids):
 
 
 @pytest.mark.slow
-def test_a_child_that_dies_is_told_of_the_others_stay_and_sigterm_stops_all(up):
+def test_a_child_that_dies_is_told_of_and_comes_back_and_sigterm_stops_all(up):
     up.wait_live()
     pids = up.pids
     assert set(pids) == set(SERVICES)
@@ -93,14 +93,30 @@ def test_a_child_that_dies_is_told_of_the_others_stay_and_sigterm_stops_all(up):
     up.wait_for(lambda: "embedding was killed by SIGKILL. The last lines of" in up.said.read_text())
     others = [name for name in SERVICES if name != "embedding"]
     assert [health_of(up.addresses.address(name), LIVENESS) for name in others] == ["SERVING"] * 4
+    up.wait_for(lambda: up.pids["embedding"] != pids["embedding"])
+    up.wait_for(lambda: health_of(up.addresses.address("embedding"), LIVENESS) == "SERVING")
+    assert "embedding: started again after 1 s" in up.said.read_text()
+    assert {name: up.pids[name] for name in others} == {name: pids[name] for name in others}
+    pids = up.pids
 
     up.process.send_signal(signal.SIGTERM)
-    assert up.process.wait(40) == 1
+    assert up.process.wait(40) == 0
     assert not any(alive(pid) for pid in pids.values())
     assert not (up.folder / ".fusionrec" / "run" / "state.json").exists()
     assert up.said.read_text().rstrip().endswith("stopped")
     for name in others:
         assert "stopped" in (up.folder / ".fusionrec" / "logs" / f"{name}.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("up", [{"RANKER_MAX_STREAMS": "0"}], indirect=True)
+def test_a_service_with_wrong_settings_is_given_up_and_the_others_run(up):
+    up.wait_for(lambda: "ranker: given up, its settings are wrong; the others keep running" in up.said.read_text())
+    assert "RANKER_MAX_STREAMS = '0': Input should be greater than or equal to 1" in up.said.read_text()
+    up.wait_for(lambda: health_of(up.addresses.address("ingestion"), LIVENESS) == "SERVING")
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(40) == 1
+    assert "given up on the way: ranker" in up.said.read_text()
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import grpc
 import numpy as np
@@ -99,4 +100,21 @@ def test_process_with_a_damaged_model_answers_and_ends_cleanly(tmp_path):
 def test_process_with_bad_settings_names_the_setting():
     with ServiceProcess("embedding", {"EMBEDDING_QUEUE_TEXTS": "5"}) as process:
         assert process.wait_exit(60) == 2
-        assert "queue_texts" in process.log
+        assert "EMBEDDING_QUEUE_TEXTS = '5'" in process.log
+
+
+def test_sigterm_while_it_warms_up_is_not_kept_waiting_for_the_rest(tmp_path):
+    folder = write_tiny_encoder(tmp_path / "model")
+    # Minutes of compiling, one shape after the other.
+    shapes = [[rows, tokens] for rows in range(1, 33) for tokens in range(8, 64, 2)]
+    variables = {"EMBEDDING_MODEL": str(folder), "EMBEDDING_XLA_SHAPES": json.dumps(shapes)}
+    with ServiceProcess("embedding", variables) as process:
+        until = time.monotonic() + 240
+        while "model loaded" not in process.log:
+            assert process.is_running, process.log
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert process.health() == "NOT_SERVING"
+        assert process.terminate(60) == 0
+        assert "stopped" in process.log
+        assert "model warm" not in process.log

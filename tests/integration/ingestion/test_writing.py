@@ -49,7 +49,7 @@ BAD_EVENTS = {
     "long item in bytes": ({"item_id": "ä" * 129}, "item_id", "\\xe4", "1..256 bytes", "LIMIT_EXCEEDED"),
     "long event id": ({"event_id": "x" * 257}, "event_id", "xxx", "1..256 bytes", "LIMIT_EXCEEDED"),
     "long session": ({"session_id": "x" * 257}, "session_id", "xxx", "1..256 bytes", "LIMIT_EXCEEDED"),
-    "control character": ({"user_id": "a\nb"}, "user_id", "a\\nb", "printable characters", "INVALID_FIELD"),
+    "control character": ({"user_id": "a\nb"}, "user_id", "a\\nb", "no control characters", "INVALID_FIELD"),
     "no type": ({"type": 0}, "type", "0", "a set EventType", "INVALID_FIELD"),
     "unknown type": ({"type": 99}, "type", "99", "a set EventType", "INVALID_FIELD"),
     "rating without a value": ({"type": "EVENT_TYPE_RATING"}, "value", "", "a finite number", "INVALID_FIELD"),

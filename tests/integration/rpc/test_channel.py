@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import grpc
 import grpc.aio
 import pytest
-from fusionrec.channel import connect, connect_aio
+from fusionrec.channel import channel_options, connect, connect_aio
 from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
+from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
+from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 
 from shared.errors import Reason
 from shared.rpc.client import open_channel
@@ -44,22 +47,83 @@ class Flaky(pb_grpc.EmbeddingServiceServicer):
         return pb.EmbedResponse()
 
 
-@pytest.mark.parametrize("opened", [connect_aio, open_channel])
+class Silent(ingestion_grpc.IngestionServiceServicer):
+    """Does what it is asked and loses every reply; counts the calls."""
+
+    service_names = ("fusionrec.ingestion.v1.IngestionService",)
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def register(self, server) -> None:
+        ingestion_grpc.add_IngestionServiceServicer_to_server(self, server)
+
+    async def start(self, lifecycle) -> None:
+        await lifecycle.ready()
+
+    async def stop(self) -> None:
+        pass
+
+    async def WriteEvents(self, request, context):  # noqa: N802, ARG002 (the contract's name, gRPC's signature)
+        self.calls["WriteEvents"] += 1
+        raise EXAMPLES[Reason.SHUTTING_DOWN]
+
+    async def StreamEvents(self, request_iterator, context):  # noqa: N802, ARG002 (as above)
+        async for _ in request_iterator:
+            self.calls["StreamEvents"] += 1
+            raise EXAMPLES[Reason.SHUTTING_DOWN]
+        yield ingestion_pb.StreamEventsResponse()
+
+    async def UpsertItems(self, request, context):  # noqa: N802, ARG002 (as above)
+        self.calls["UpsertItems"] += 1
+        raise EXAMPLES[Reason.SHUTTING_DOWN]
+
+
+ATTEMPTS = [(connect_aio, 3), (open_channel, 2)]
+"""Attempts of the client at the edge, and of a service that calls a neighbour: on several hops they multiply."""
+
+
+@pytest.mark.parametrize(("opened", "attempts"), ATTEMPTS)
 @pytest.mark.parametrize("reason", [Reason.SHUTTING_DOWN, Reason.DEPENDENCY_UNAVAILABLE])
-async def test_unavailable_is_tried_three_times(settings, opened, reason):
-    app = Flaky(reason, failures=2)
+async def test_unavailable_is_tried_again(settings, opened, attempts, reason):
+    app = Flaky(reason, failures=attempts - 1)
     async with served(app, settings, "probe") as server, opened(server.address) as channel:
         await pb_grpc.EmbeddingServiceStub(channel).Embed(pb.EmbedRequest(), timeout=20)
-    assert app.calls == 3
+    assert app.calls == attempts
 
 
-async def test_more_than_three_times_it_is_not_tried(settings):
-    app = Flaky(Reason.SHUTTING_DOWN, failures=3)
-    async with served(app, settings, "probe") as server, connect_aio(server.address) as channel:
+@pytest.mark.parametrize(("opened", "attempts"), ATTEMPTS)
+async def test_more_often_it_is_not_tried(settings, opened, attempts):
+    app = Flaky(Reason.SHUTTING_DOWN, failures=attempts)
+    async with served(app, settings, "probe") as server, opened(server.address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await pb_grpc.EmbeddingServiceStub(channel).Embed(pb.EmbedRequest(), timeout=20)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert app.calls == 3
+    assert app.calls == attempts
+
+
+@pytest.mark.parametrize("opened", [connect_aio, open_channel])
+async def test_what_would_store_an_event_twice_is_not_tried_again(settings, opened):
+    app = Silent()
+    async with served(app, settings, "probe") as server, opened(server.address) as channel:
+        stub = ingestion_grpc.IngestionServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.WriteEvents(ingestion_pb.WriteEventsRequest(), timeout=20)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError):
+            await anext(aiter(stub.StreamEvents(iter([ingestion_pb.StreamEventsRequest()]), timeout=20)))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.UpsertItems(ingestion_pb.UpsertItemsRequest(), timeout=20)
+    assert app.calls["WriteEvents"] == 1
+    assert app.calls["StreamEvents"] == 1
+    assert app.calls["UpsertItems"] > 1  # the same item twice is the same state
+
+
+def test_an_idle_connection_is_kept_alive():
+    options = dict(channel_options())
+    assert options["grpc.keepalive_permit_without_calls"] == 1
+    # The server's own limit: below it, it would close the connection.
+    assert options["grpc.keepalive_time_ms"] >= 10_000
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 import pytest
+import structlog
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
@@ -114,6 +115,21 @@ async def test_the_log_is_read_whole_and_in_order(channel, log):
     assert [batch.caught_up for batch in batches] == [False, False, False, True]
     assert batches[-1].cursor == "one:7"
     assert len(log.requests) == 1
+
+
+async def test_a_record_that_cannot_be_read_is_skipped_and_named(channel, log):
+    log.records[1].event.type = 99
+    log.records[3].item_upserted.item_id = "x" * 300
+    log.records[5].ClearField("event")
+    with structlog.testing.capture_logs() as logs:
+        async with aclosing(LogFeed(channel).follow(lambda: pytest.fail("reset"))) as batches:
+            assert await take(batches, 4) == [10, 30, 50, 70]
+            log.append(event("u3", "i2"))
+            assert await take(batches, 1) == [80]
+    assert [line["sequence"] for line in logs if line["log_level"] == "error"] == [20, 40, 60]
+    assert not [line for line in logs if "does not answer" in line["event"]]
+    assert len(log.requests) == 1
+    assert (await read_snapshot(LogFeed(channel))).sequence == 80
 
 
 async def test_reading_goes_on_from_a_cursor_and_leaves_out_types(channel, log):

@@ -33,7 +33,7 @@ class SumEncoder:
         self.batches.append([list(row) for row in rows])
         return np.array([[sum(row), len(row)] for row in rows], np.float32)
 
-    def warm(self):
+    def warm(self, go_on):
         pass
 
 

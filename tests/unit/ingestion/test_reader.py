@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from services.ingestion.adapters.sqlite_store import SqliteStore
-from services.ingestion.offload import until_set
 from services.ingestion.reading.reader import LogReader
 from shared.data.nouns import EventType
 from shared.errors import ShuttingDown
@@ -103,38 +102,3 @@ async def test_a_closing_store_wakes_those_who_wait(tmp_path):
         await asyncio.wait_for(waiter, 5)
     with pytest.raises(ShuttingDown):
         await store.read(0, 1, NOTHING)
-
-
-async def test_until_set_passes_on_everything_and_ends():
-    async def numbers():
-        for number in range(3):
-            yield number
-
-    assert [one async for one in until_set(numbers(), asyncio.Event())] == [0, 1, 2]
-
-
-async def test_until_set_does_not_wait_for_a_silent_source():
-    stopping = asyncio.Event()
-
-    async def silent():
-        yield 1
-        await asyncio.Event().wait()
-
-    passed = until_set(silent(), stopping)
-    assert await anext(passed) == 1
-    following = asyncio.ensure_future(anext(passed))
-    await asyncio.sleep(0)
-    stopping.set()
-    with pytest.raises(ShuttingDown):
-        await asyncio.wait_for(following, 5)
-
-
-async def test_until_set_passes_on_what_the_source_raises():
-    async def broken():
-        yield 1
-        raise ValueError("broken")
-
-    passed = until_set(broken(), asyncio.Event())
-    assert await anext(passed) == 1
-    with pytest.raises(ValueError, match="broken"):
-        await anext(passed)

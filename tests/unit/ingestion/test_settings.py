@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.ingestion.__main__ import main
 from services.ingestion.settings import IngestionSettings
 
 
@@ -26,9 +25,3 @@ def test_a_store_from_the_environment(monkeypatch):
 def test_an_engine_that_is_not_known(store):
     with pytest.raises(ValidationError, match="sqlite:///RELATIVE"):
         IngestionSettings(store=store)
-
-
-def test_a_wrong_setting_ends_with_a_message_that_names_it(monkeypatch, capsys):
-    monkeypatch.setenv("INGESTION_READER_THREADS", "0")
-    assert main(["serve"]) == 2
-    assert "reader_threads" in capsys.readouterr().err

@@ -55,3 +55,13 @@ def test_metadata_of_an_error_and_request_id_are_in_the_info():
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert dict(info.metadata) == {"rpc": "Attribute", "waits_for": "attributions", "request_id": "r1"}
+
+
+@pytest.mark.parametrize("value", ["a\nb", "x" * 300, "é" * 200, 7])
+def test_the_error_of_a_list_element_shows_the_value_as_the_element_did(value):
+    error = errors.LimitExceeded("item_id", value, "1..256 bytes", "shorten it")
+    under = error.under("events[3]")
+    assert type(under) is errors.LimitExceeded
+    assert under.violation.field == "events[3].item_id"
+    assert under.violation.value == error.violation.value == errors.shown(value)
+    assert (under.violation.limit, under.violation.hint) == (error.violation.limit, error.violation.hint)

@@ -105,6 +105,8 @@ CASES = [
     (SIMILAR(vector=vector([1, 2, 3]), k=5), "vector.dim", "INVALID_FIELD", "4, the dimension of cf"),
     (SIMILAR(vector=vector([1, 2, 3, 4]), k=5, space="content"), "vector.dim", "INVALID_FIELD", "8, the dimension"),
     (SIMILAR(vector=vector([0, 0, 0, 0]), k=5), "vector.data", "INVALID_FIELD", "direction"),
+    (SIMILAR(vector=vector([1e-45, 0, 0, 0]), k=5), "vector.data", "INVALID_FIELD", "direction"),
+    (SIMILAR(vector=vector([3e38, 3e38, 0, 0]), k=5), "vector.data", "INVALID_FIELD", "direction"),
     (SIMILAR(vector=vector([1, float("nan"), 0, 0]), k=5), "vector.data", "INVALID_FIELD", "finite"),
     (SIMILAR(vector=vector_pb2.Vector(data=b"123", dim=4), k=5), "vector.data", "INVALID_FIELD", "16 bytes"),
     (SIMILAR(vector=vector_pb2.Vector(dim=0), k=5), "vector.dim", "INVALID_FIELD", "1..4096"),
@@ -150,6 +152,28 @@ async def test_what_is_not_served_yet_says_what_it_waits_for(stub):
         await stub.GetSimilarUsers(pb.GetSimilarUsersRequest(user_id="u", k=3))
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert error_info(error.value).metadata["waits_for"]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e22, 1e30])
+async def test_the_length_of_a_vector_does_not_matter(stub, scale):
+    plain = await stub.GetSimilarItems(SIMILAR(vector=vector([1, -2, 3, 0.5]), k=20))
+    scaled = await stub.GetSimilarItems(SIMILAR(vector=vector([scale * x for x in (1, -2, 3, 0.5)]), k=20))
+    assert [one.item_id for one in scaled.items] == [one.item_id for one in plain.items]
+    assert [one.similarity for one in scaled.items] == pytest.approx([one.similarity for one in plain.items], abs=1e-5)
+
+
+async def test_a_large_batch_is_answered_in_order(stub):
+    asked = [GET(history=history(*[event()] * 20), k=1 + number % 3) for number in range(100)]
+    answer = await stub.BatchGetCandidates(BATCH(requests=asked))
+    assert [len(one.candidates) for one in answer.responses] == [one.k for one in asked]
+
+
+async def test_one_bad_request_fails_its_batch_by_name(stub):
+    good = GET(history=history(), k=2)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.BatchGetCandidates(BATCH(requests=[good, GET(history=history(), k=2, sources=["gossip"]), good]))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error_info(error.value).metadata["field"] == "sources[0]"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,11 @@ STATED = {
     "GetSimilarItemsRequest.text": ["MAX_EMBED_TEXT_BYTES"],
     "GetSimilarUsersRequest.k": ["MAX_SIMILAR"],
     "RecommendRequest.k": ["MAX_RECOMMEND_K"],
-    "BatchRecommendRequest.requests": ["MAX_BATCH_RECOMMEND"],
+    "BatchRecommendRequest.requests": [
+        "MAX_BATCH_RECOMMEND",
+        "MAX_BATCH_RECOMMEND_K",
+        "MAX_BATCH_RECOMMEND_EXPLAIN_K",
+    ],
     "RankRequest.item_ids": ["MAX_CANDIDATES", "MAX_ID_BYTES"],
     "ExplainRequest.item_ids": ["MAX_EXPLAIN_ITEMS"],
     "EvaluateRankingsRequest.rankings": ["MAX_RANKINGS"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import grpc
 import numpy as np
@@ -11,6 +12,7 @@ import pytest_asyncio
 from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
 
+from services.embedding import convert
 from services.embedding.bootstrap import build
 from services.embedding.settings import EmbeddingSettings
 from shared.rpc.status import error_info
@@ -88,6 +90,25 @@ async def test_vectors_are_packed_little_endian_float32(stub):
     assert len(one.vector.data) == 4 * one.vector.dim == 4 * HIDDEN
     assert np.linalg.norm(np.frombuffer(one.vector.data, "<f4")) == pytest.approx(1, abs=1e-5)
     assert not one.HasField("violation")
+
+
+@pytest.mark.parametrize(("texts", "inline"), [(1, True), (1000, False)])
+async def test_large_lists_are_decoded_and_encoded_off_the_event_loop(stub, monkeypatch, texts, inline):
+    places = []
+
+    def noted(work):
+        def note(*arguments):
+            places.append(threading.current_thread() is threading.main_thread())
+            return work(*arguments)
+
+        return note
+
+    for name in ("decode_texts", "encode_outcome", "encode_stream_outcome"):
+        monkeypatch.setattr(convert, name, noted(getattr(convert, name)))
+    assert len((await stub.Embed(pb.EmbedRequest(texts=["a"] * texts))).embeddings) == texts
+    request = pb.EmbedStreamRequest(batch_id=1, texts=["a"] * texts)
+    assert [one.batch_id async for one in stub.EmbedStream(iter([request]))] == [1]
+    assert places == [inline] * 4
 
 
 async def test_attribute_says_what_it_waits_for(stub):

@@ -94,7 +94,7 @@ class RecommendRequest(_message.Message):
     """Explore: let chance move items, and log the propensity. Off by default."""
     new_item_slots: _builtins.int
     """Places kept for the best fitting items that arrived after the model was trained. Not set: the server's default,
-    one of every 20, when an item fits. At most k.
+    one of every 10, when an item fits. At most k.
     """
     explain: _builtins.bool
     """Return reasons: contributions, history items, a sentence."""
@@ -438,7 +438,7 @@ class BatchRecommendRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendRequest]:
-        """The single requests. 1 to 100."""
+        """The single requests. 1 to 100; the sum of their k is at most 10000, of those with `explain` at most 1000."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Helpers of the RPC methods: work off the event loop, streams that end when the server drains."""
+"""Helpers of RPC methods: work off the event loop, streams that end when the server drains."""
 
 from __future__ import annotations
 
