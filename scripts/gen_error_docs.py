@@ -44,7 +44,7 @@ Failures below the servers carry no `ErrorInfo`: `UNAVAILABLE` (no connection), 
 clock), `CANCELLED`, `UNIMPLEMENTED` (no such method in this release), `RESOURCE_EXHAUSTED` (a message over 16 MiB).
 
 The channel helper (`fusionrec.channel`) retries `UNAVAILABLE` by itself: three attempts with backoff, throttled when a
-server is down.
+server is down; never a write of events, which is for the caller to repeat.
 
 ## Reading it in Python
 

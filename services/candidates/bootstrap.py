@@ -86,7 +86,7 @@ class CandidatesApp:
             service=SERVICE,
             on_loaded=self._use,
             on_failed=self._cannot_use,
-            poll_s=settings.artifact_poll_s,
+            poll_s=settings.artifacts_poll_s,
         )
         self._service = CandidatesService(
             versions=self._versions,

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 
 MAX_SOURCES = 32
 """Source names in one request: more than there are sources of any version."""
+IDS_PER_ELEMENT = 20
+"""Item ids that take as long to decode as one event of a history."""
+
+
+def elements(messages: Iterable[pb.GetCandidatesRequest]) -> int:
+    """Returns how much there is to decode, in the elements that `shared.offload` counts."""
+    return sum(
+        1 + len(one.history.events) + (len(one.score_item_ids) + len(one.filter.exclude_item_ids)) // IDS_PER_ELEMENT
+        for one in messages
+    )
 
 
 def decode_candidates(message: pb.GetCandidatesRequest, prefix: str = "") -> CandidateQuery:

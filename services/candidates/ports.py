@@ -5,7 +5,7 @@ Items are rows of one version's item table everywhere inside; ids exist at the e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,6 +75,9 @@ class VectorIndex(Protocol):
     def count(self) -> int:
         """Vectors in the index."""
 
+    def count_from(self, row: int) -> int:
+        """Returns the number of vectors in this row and those after it."""
+
     def put(self, rows: I64, vectors: F32) -> None:
         """Adds or replaces the vectors, (len(rows), dim), of these rows; searches see them at once."""
 
@@ -85,6 +88,10 @@ class VectorIndex(Protocol):
         """Returns rows and inner products of the `n` best vectors among the rows where `allowed` is True.
 
         Fewer than `n` only when fewer are allowed. Best first; the lower row first where scores are equal.
+
+        Raises:
+            ValueError: an inner product is not finite, so that there is no order.
+
         """
 
     def vectors(self, rows: I64) -> F32:
@@ -179,11 +186,3 @@ class UserHistories(Protocol):
             DependencyUnavailable: the store does not answer.
 
         """
-
-
-class ItemRows(Protocol):
-    """The rows of an item table."""
-
-    @property
-    def rows(self) -> Mapping[str, int]:
-        """Row by item id."""

@@ -76,15 +76,25 @@ class CandidatesService:
         return await self._workers.run(self._answer, version, query, history, stages)
 
     async def batch_get_candidates(self, queries: Sequence[CandidateQuery]) -> list[CandidateAnswer]:
-        """Returns the answers in the order of the queries; one that fails fails the call."""
-        return list(await asyncio.gather(*(self.get_candidates(query) for query in queries)))
+        """Returns the answers in the order of the queries; one that fails fails the call and ends the others.
+
+        Raises:
+            FusionrecError: as `get_candidates`, of the query that failed first.
+
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.get_candidates(query)) for query in queries]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def get_similar_items(self, query: SimilarQuery) -> SimilarAnswer:
         """Returns the nearest items by cosine.
 
         Raises:
             ModelNotReady, NotFound: there is no such version or item, or the item has no vector in the space.
-            InvalidField: an unknown space, or a vector that does not fit it.
+            InvalidField: an unknown space, a vector that does not fit it, or a vector or text without a direction.
             ModelMismatch: the text would be embedded by another model than the version's.
             DependencyUnavailable: a text must be embedded and embedding does not answer.
 
@@ -175,18 +185,23 @@ class CandidatesService:
         if np.isnan(embedded.vectors).any():
             raise InvalidField("text", text, "a text with words", "the language model found nothing to read in it")
         if space == CONTENT:
-            return np.asarray(embedded.vectors[0])
+            return _direction(np.asarray(embedded.vectors[0]), "text", text)
         mapped = await self._workers.run(version.text_map.map_text, embedded.vectors)
-        return np.asarray(mapped[0])
+        return _direction(np.asarray(mapped[0]), "text", text)
 
 
 def _checked(vector: F32, version: Version, space: str) -> F32:
     dim = version.spaces.similar[space].dim
     if len(vector) != dim:
         raise InvalidField("vector.dim", len(vector), f"{dim}, the dimension of {space}", "send a vector of that space")
-    if not vector.any():
-        raise InvalidField("vector.data", "zeros", "a vector that is not all zero", "cosine needs a direction")
-    return vector
+    return _direction(vector, "vector.data", f"a vector of length {np.linalg.norm(vector.astype(np.float64)):.3g}")
+
+
+def _direction(vector: F32, field: str, value: str) -> F32:
+    found: F32 = unit(vector[None, :])[0]
+    if not np.isfinite(found).all():
+        raise InvalidField(field, value, "a vector with a length above 0 in float32", "cosine needs a direction")
+    return found
 
 
 def _vector_of(version: Version, item_id: str, space: str) -> F32:
@@ -199,9 +214,9 @@ def _vector_of(version: Version, item_id: str, space: str) -> F32:
     return vector
 
 
-def _nearest(version: Version, query: SimilarQuery, space: str, vector: F32) -> tuple[list[str], list[float]]:
+def _nearest(version: Version, query: SimilarQuery, space: str, direction: F32) -> tuple[list[str], list[float]]:
     own = version.table.rows.get(query.item_id)
     hidden = np.array([] if own is None else [own], np.int64)
     allowed = version.table.allowed(query.item_filter, datetime.now(UTC), hidden)
-    rows, cosines = version.spaces.similar[space].search(unit(vector[None, :])[0], query.k, allowed)
+    rows, cosines = version.spaces.similar[space].search(direction, query.k, allowed)
     return [version.table.ids[row] for row in rows.tolist()], np.clip(cosines, -1, 1).tolist()

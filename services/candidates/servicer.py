@@ -9,6 +9,7 @@ from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 
 from services.candidates import convert
 from shared.errors import NotServedYet
+from shared.offload import offload
 
 if TYPE_CHECKING:
     from fusionrec.candidates.v1 import candidates_service_pb2 as pb
@@ -31,7 +32,8 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
     ) -> pb.GetCandidatesResponse:
         """Returns the items most worth ranking for one user."""
         del context
-        answer = await self._service.get_candidates(convert.decode_candidates(request))
+        query = await offload(convert.elements([request]), convert.decode_candidates, request)
+        answer = await self._service.get_candidates(query)
         if len(answer.candidates.item_ids) > INLINE_CANDIDATES:
             return await asyncio.to_thread(convert.encode_candidates, answer)
         return convert.encode_candidates(answer)
@@ -41,7 +43,8 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
     ) -> pb.BatchGetCandidatesResponse:
         """Returns the same for many users."""
         del context
-        answers = await self._service.batch_get_candidates(convert.decode_batch(request))
+        queries = await offload(convert.elements(request.requests), convert.decode_batch, request)
+        answers = await self._service.batch_get_candidates(queries)
         return await asyncio.to_thread(convert.encode_batch, answers)
 
     async def GetSimilarItems(  # noqa: N802 (name of the RPC)

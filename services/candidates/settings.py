@@ -30,7 +30,7 @@ class CandidatesSettings(ServerSettings):
     """Where texts become vectors."""
     artifacts: str = ".fusionrec/candidates/artifacts"
     """Folder or fsspec URL of the trained versions."""
-    artifact_poll_s: float = Field(default=0.5, gt=0)
+    artifacts_poll_s: float = Field(default=0.5, gt=0)
     """How often to look for a new current version, seconds."""
     settle_s: float = Field(default=20.0, ge=0)
     """How long a new version may catch up with the log before it takes over all the same, seconds."""
@@ -78,7 +78,7 @@ class CandidatesSettings(ServerSettings):
     text_masked_items: int = Field(default=TextParameters.masked_items, ge=0)
     """Items, the most liked, whose titles are embedded a second time without the rest, to learn what a title alone
     says. More helps items that come with nothing but a title, and takes time to embed."""
-    keep_versions: int = Field(default=2, ge=1)
+    keep_versions: int = Field(default=3, ge=1)
     """Trained versions of each protocol, stage and fold that stay in the store; older ones are deleted."""
     seed: int = Field(default=Hyperparameters.seed, ge=0)
     """Seed of everything random in training."""

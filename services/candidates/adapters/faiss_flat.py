@@ -51,6 +51,10 @@ class FlatIndex:
         """Vectors in the index."""
         return int(self._storage.filled.sum())
 
+    def count_from(self, row: int) -> int:
+        """Returns the number of vectors in this row and those after it."""
+        return int(self._storage.filled[row:].sum())
+
     def put(self, rows: I64, vectors: F32) -> None:
         """Adds or replaces the vectors of these rows."""
         if not len(rows):
@@ -71,7 +75,12 @@ class FlatIndex:
         self._storage.filled[inside] = False
 
     def search(self, query: F32, n: int, allowed: Mask) -> tuple[I64, F32]:
-        """Returns rows and inner products of the `n` best allowed vectors, best first."""
+        """Returns rows and inner products of the `n` best allowed vectors, best first.
+
+        Raises:
+            ValueError: an inner product is not finite: FAISS has row -1 for it, which must index nothing.
+
+        """
         storage = self._storage
         selected = storage.filled.copy()
         shared = min(len(allowed), len(selected))
@@ -85,6 +94,8 @@ class FlatIndex:
         parameters: Any = faiss.SearchParameters
         only_these = parameters(sel=selector(bits))  # FAISS's types are those of C++, its wrappers take arrays
         scores, rows = storage.index.search(query.reshape(1, -1).astype(np.float32), wanted, params=only_these)
+        if rows[0].min() < 0:
+            raise ValueError("the query has no finite inner product with some vectors: FAISS found no rows for them")
         order = np.lexsort((rows[0], -scores[0]))
         return rows[0][order], scores[0][order]
 

@@ -36,14 +36,17 @@ class Postings:
             column.grow(row + 1)
             column.values[row] = value
 
-    def remove(self, row: int, item: Item) -> None:
-        """Takes out what `add` entered."""
-        for key in _keys(item):
+    def remove(self, row: int, item: Item, *, but: Item | None = None) -> None:
+        """Takes out what `add` entered, but for what `but`, entered in the same row, has as well."""
+        kept = set() if but is None else set(_keys(but))
+        for key in set(_keys(item)) - kept:
             self._rows[key].discard(row)
             if not self._rows[key]:
                 del self._rows[key]
+        numbers = set() if but is None else {name for name, _ in _numbers(but)}
         for name, _ in _numbers(item):
-            self._numbers[name].values[row] = np.nan
+            if name not in numbers:
+                self._numbers[name].values[row] = np.nan
 
     def narrow(self, mask: Mask, item_filter: ItemFilter) -> None:
         """Sets to False what the filter's categories and rules do not allow, in place."""

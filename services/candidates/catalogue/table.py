@@ -49,9 +49,10 @@ class ItemTable:
             row = len(self.ids)
             self._items.append(None)
             self._fingerprints.append("")
-            for column in (self._alive, self._from, self._until):
-                column.grow(row + 1)
             self.ids.append(item_id)
+            # Readers take their size from `_alive`: it grows when all else that they look up by row is there.
+            for column in (self._from, self._until, self._alive):
+                column.grow(row + 1)
             self.rows[item_id] = row
         return row
 
@@ -64,9 +65,11 @@ class ItemTable:
 
         """
         row = self.row_of(item.item_id)
-        self._drop_postings(row)
-        self._items[row] = item
+        # The new ones come before the old ones go: a rule that keeps an item out holds while the item is replaced.
+        old, self._items[row] = self._items[row], item
         self._postings.add(row, item)
+        if old is not None:
+            self._postings.remove(row, old, but=item)
         self._from.values[row] = -np.inf if item.available_from is None else item.available_from.timestamp()
         self._until.values[row] = np.inf if item.available_until is None else item.available_until.timestamp()
         self._alive.values[row] = True
@@ -79,9 +82,10 @@ class ItemTable:
         row = self.rows.get(item_id)
         if row is None or not self._alive.values[row]:
             return None
-        self._drop_postings(row)
+        old, self._items[row] = self._items[row], None
         self._alive.values[row] = False
-        self._items[row] = None
+        if old is not None:
+            self._postings.remove(row, old)
         return row
 
     def item(self, row: int) -> Item | None:
@@ -97,7 +101,7 @@ class ItemTable:
         return self._fingerprints[row]
 
     def allowed(self, item_filter: ItemFilter, as_of: datetime, hidden: I64) -> Mask:
-        """Returns which rows may be recommended, bool (rows,).
+        """Returns which rows may be recommended, bool (rows,). Rows that come meanwhile are not among them.
 
         Args:
             item_filter: the caller's rules.
@@ -116,11 +120,6 @@ class ItemTable:
             if row is not None and row < size:
                 mask[row] = False
         return mask
-
-    def _drop_postings(self, row: int) -> None:
-        old = self._items[row]
-        if old is not None:
-            self._postings.remove(row, old)
 
 
 def fingerprint(item: Item) -> str:

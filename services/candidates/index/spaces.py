@@ -44,9 +44,13 @@ class Spaces:
 
 
 def unit(vectors: F32) -> F32:
-    """Returns the vectors at length 1; NaN rows for those of length 0."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, np.nan), np.float32)
+    """Returns the vectors at length 1; NaN rows for those whose length is 0 or not a normal float32 number."""
+    # Summed in float64: squares of float32 numbers can be too small or too large for float32.
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        lengths = np.sqrt(squares).astype(np.float32)
+    usable = np.isfinite(lengths) & (lengths >= np.finfo(np.float32).tiny)
+    return np.asarray(vectors / np.where(usable, lengths, np.nan)[:, None], np.float32)
 
 
 def _replace(index: VectorIndex, rows: I64, vectors: F32) -> None:

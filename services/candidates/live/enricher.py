@@ -30,7 +30,7 @@ LAST_RETRY_S = 2.0
 
 
 class Enricher:
-    """Works off the rows that wait for vectors; each row waits once, however often its item changes.
+    """Works off the rows that wait for vectors; each row waits once, until it has them, however often it changes.
 
     While the language model does not answer, items that have no vector yet are mapped from their attributes, and
     all keep waiting for the real one.
@@ -73,18 +73,33 @@ class Enricher:
             if not self._waiting:
                 self._wake.clear()
                 self._at_rest.set()
+                self.reason = ""
                 continue
-            rows = list(self._waiting)[:BATCH]
-            for row in rows:
-                del self._waiting[row]
-            if await self._enrich(rows):
+            if await self._work_off():
                 delay = FIRST_RETRY_S
                 continue
-            for row in rows:
-                self._waiting[row] = None
-            self._at_rest.set()
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_RETRY_S)
+
+    async def _work_off(self) -> bool:
+        """Enriches the next rows; returns whether they have their vectors. If not, for whatever reason, they wait on.
+
+        Rows leave before the work begins: one that changes meanwhile waits again, for the vectors of its new item.
+        """
+        rows = list(self._waiting)[:BATCH]
+        for row in rows:
+            del self._waiting[row]
+        placed = False
+        try:
+            placed = await self._enrich(rows)
+        except Exception:
+            self.reason = "internal error; the server's log has it"
+            raise
+        finally:
+            if not placed:
+                self._waiting.update(dict.fromkeys(rows))
+                self._at_rest.set()
+        return placed
 
     async def _enrich(self, rows: list[int]) -> bool:
         items = {row: item for row in rows if (item := self._version.table.item(row)) is not None}

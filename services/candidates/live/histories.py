@@ -67,13 +67,21 @@ class LiveHistories:
         """Returns a user's events, oldest first, from the store: where no log keeps the memory fresh."""
         return (await self._store.read(user_id)).events
 
+    def before(self, sequence: int, user_id: str) -> tuple[HistoryEvent, ...]:
+        """Returns a user's events, oldest first, before this log record; none unless memory holds just these."""
+        cached = self._cached.get(user_id)
+        return cached.events if cached is not None and cached.sequence < sequence else ()
+
     def add(self, sequence: int, event: Event) -> None:
         """Takes an event of the log in."""
         entry = HistoryEvent(event.item_id, event.type, event.timestamp, event.value, event.text)
         self._apply(_Record(sequence, event.user_id, entry))
 
     def forget(self, sequence: int, user_id: str) -> None:
-        """Drops a user's events."""
+        """Drops a user's events, also those kept to bring histories up to date."""
+        # Emptied, not taken out: the positions tell whether records were dropped.
+        emptied = (_Record(one.sequence, user_id, None) if one.user_id == user_id else one for one in self._recent)
+        self._recent = deque(emptied, maxlen=self._recent.maxlen)
         self._apply(_Record(sequence, user_id, None))
 
     def clear(self) -> None:

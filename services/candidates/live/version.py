@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from services.candidates.live.likes import LiveLikes
+from shared.background import supervised
 from shared.data.nouns import Event, Item, ItemDeleted, UserForgotten
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from services.candidates.live.enricher import Enricher
     from services.candidates.live.histories import LiveHistories
     from services.candidates.ports import EventFeed
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SERVICE = "candidates"
-RESTART_S = 1.0
 
 
 class LiveVersion:
@@ -33,6 +32,10 @@ class LiveVersion:
 
     The version's data ends at a cursor of the log; following begins there, so that nothing is missed between
     training and serving, and nothing is lost by a restart.
+
+    A forgotten user's history leaves the memory at once, and so do the likes known to be theirs from the popularity
+    counts (`LiveLikes.forget`). What training learned of the user's events (item factors, item-item weights, the
+    other likes) stays in the version: `docs/privacy.md`.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class LiveVersion:
         self._feed = feed
         self._enricher = enricher
         self._histories = histories
-        self._rules = rules
+        self._likes = LiveLikes(version.popular, version.table, histories, rules)
         self._caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -65,8 +68,8 @@ class LiveVersion:
     def start(self) -> None:
         """Starts following."""
         self._tasks = [
-            asyncio.create_task(_supervised(self._follow, "log follower")),
-            asyncio.create_task(_supervised(self._enricher.run, "item enricher")),
+            asyncio.create_task(supervised(self._follow, "log follower")),
+            asyncio.create_task(supervised(self._enricher.run, "item enricher")),
         ]
 
     async def settled(self, timeout_s: float) -> None:
@@ -85,7 +88,7 @@ class LiveVersion:
     async def _follow(self) -> None:
         async for batch in self._feed.follow(self._reset, self.cursor):
             for record in batch.records:
-                self._apply(record)
+                self._apply_guarded(record)
             self.cursor = batch.cursor
             if batch.records:
                 metrics.LOG_SEQUENCE.labels(SERVICE).set(batch.records[-1].sequence)
@@ -93,23 +96,25 @@ class LiveVersion:
             if batch.caught_up:
                 self._caught_up.set()
 
+    def _apply_guarded(self, record: LogRecord) -> None:
+        try:
+            self._apply(record)
+        except Exception:
+            # The log does not change: read again, the record would fail again, and those before it count twice.
+            log.exception("a record of the log could not be applied and is skipped", sequence=record.sequence)
+
     def _apply(self, record: LogRecord) -> None:
         match record.body:
             case Event() as event:
+                self._likes.add(record.sequence, event)
                 self._histories.add(record.sequence, event)
-                if self._rules.signal(event) > 0:
-                    self._count_like(event.item_id)
             case Item() as item:
                 self._put(item)
             case ItemDeleted(item_id):
                 self._remove(item_id)
             case UserForgotten(user_id):
+                self._likes.forget(record.sequence, user_id)
                 self._histories.forget(record.sequence, user_id)
-
-    def _count_like(self, item_id: str) -> None:
-        row = self.version.table.row_of(item_id)
-        self.version.popular.grow(row + 1)
-        self.version.popular.add(row)
 
     def _put(self, item: Item) -> None:
         row, changed = self.version.table.put(item)
@@ -128,16 +133,7 @@ class LiveVersion:
         self._caught_up.clear()
         self._enricher.clear()
         self._histories.clear()
-        self.version.popular.reset()
+        self._likes.clear()
         for item_id in self.version.table.ids:
             # Vectors stay: an item that comes back unchanged needs no new ones. What is not in the table is not found.
             self.version.table.remove(item_id)
-
-
-async def _supervised(work: Callable[[], Awaitable[None]], name: str) -> None:
-    while True:
-        try:
-            await work()
-        except Exception:  # live state must not end with one bad record; the log has it, and it goes on after it
-            log.exception("background work failed; it is started again", work=name)
-        await asyncio.sleep(RESTART_S)

@@ -32,11 +32,6 @@ class PopularSource:
         """All items: one without likes scores 0."""
         return len(self._likes.values)
 
-    @property
-    def likes(self) -> I64:
-        """Number of likes by row."""
-        return self._likes.values
-
     def grow(self, size: int) -> None:
         """Makes room for `size` rows; the new ones have no likes."""
         self._likes.grow(size)
@@ -44,6 +39,10 @@ class PopularSource:
     def add(self, row: int) -> None:
         """Counts one like."""
         self._likes.values[row] += 1
+
+    def take_back(self, row: int) -> None:
+        """Counts one like less, where there is one."""
+        self._likes.values[row] = max(self._likes.values[row] - 1, 0)
 
     def reset(self) -> None:
         """Forgets all counts."""

@@ -29,11 +29,6 @@ class PlannedVersion:
         """True for the version that becomes CURRENT."""
         return self.labels["stage"] == Stage.SERVING
 
-    @property
-    def title(self) -> str:
-        """Its name in the progress."""
-        return " ".join(value for name, value in self.labels.items() if name != "protocol")
-
 
 def stages_of(protocol: Protocol) -> tuple[Stage, ...]:
     """Returns the stages a protocol has, in the order they are trained."""

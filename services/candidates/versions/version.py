@@ -109,9 +109,7 @@ class Version:
 
     def added_live(self, space: str) -> int:
         """Returns the number of vectors in a space of items that arrived after the training."""
-        index = self.spaces.similar[space]
-        rows = np.arange(self.trained_rows, len(self.table))
-        return int((~np.isnan(index.vectors(rows)).any(axis=1)).sum())
+        return self.spaces.similar[space].count_from(self.trained_rows)
 
     def place(self, rows: I64, mapped: F32, content: F32) -> None:
         """Puts items into every index: `mapped` (rows, factors), `content` (rows, dim), NaN rows for none."""

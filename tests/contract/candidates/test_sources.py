@@ -127,18 +127,19 @@ class TestPopular(CandidateSourceContract):
         return Profile(liked, np.ones(len(liked), np.float32))
 
     def fit(self, likes):
-        return PopularSource(likes.sum(axis=0).astype(np.int64))
+        counts = likes.sum(axis=0).astype(np.int64)
+        return counts, PopularSource(counts)
 
     def stored(self, fitted, folder):
-        fitted.save(folder)
-        return PopularSource.load(folder)
+        fitted[1].save(folder)
+        return fitted[0], PopularSource.load(folder)
 
     def source(self, fitted):
-        return fitted
+        return fitted[1]
 
     def oracle(self, fitted, liked):
         del liked
-        return np.log(1.0 + fitted.likes).astype(np.float32)
+        return np.log(1.0 + fitted[0]).astype(np.float32)
 
 
 class TestItemItemRecent(TestItemItem):

@@ -41,6 +41,17 @@ def test_fewer_allowed_than_asked(index):
     assert len(index.search(np.ones(24, np.float32), 100, np.zeros(500, bool))[0]) == 0
 
 
+def test_vectors_are_counted_from_a_row_on(index):
+    index.put(np.array([1_700]), np.ones((1, 24), np.float32))
+    index.remove(np.array([499]))
+    assert [index.count_from(row) for row in (0, 498, 499, 500, 1_701, 9_999)] == [500, 2, 1, 1, 0, 0]
+
+
+def test_a_query_without_a_direction_is_refused(index):
+    with pytest.raises(ValueError, match="finite"):
+        index.search(np.full(24, np.nan, np.float32), 5, np.ones(500, bool))
+
+
 def test_equal_scores_come_in_row_order():
     index = FlatIndex(2)
     index.put(np.arange(10), np.ones((10, 2), np.float32))

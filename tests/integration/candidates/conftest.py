@@ -105,7 +105,7 @@ class World:
             ingestion_address=self.ingestion_address,
             embedding_address="127.0.0.1:1",
             artifacts=self.artifacts,
-            artifact_poll_s=0.05,
+            artifacts_poll_s=0.05,
             grace_s=1,
             **settings,
         )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.profile import Profile
 from services.candidates.training.job import NothingToLearn
 from services.candidates.versions.files import open_version
 from services.candidates.versions.version import KIND
@@ -109,7 +110,7 @@ async def test_hidden_items_are_in_the_catalogue_and_in_no_training(world):
     rows = np.array([version.table.rows[item_id] for item_id in hidden])
     assert len(rows) > 5
     assert version.is_new(rows).all()
-    assert (version.popular.likes[rows] == 0).all()
+    assert (version.sources["popular"].score(Profile(rows[:0], np.zeros(0, np.float32)), rows) == 0).all()
     assert not np.isnan(version.spaces.cf.vectors(rows)).any()
     others = np.setdiff1d(np.arange(60), rows)
     assert not version.is_new(others).any()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from services.candidates.arrays import GrowingArray
 from services.candidates.catalogue.storage import load_table, save_table
 from services.candidates.catalogue.table import ItemTable
 from shared.data.nouns import AttributeRule, Item, ItemFilter
@@ -100,6 +101,50 @@ def test_a_stored_table_filters_as_before(table, one, tmp_path):
     loaded = load_table(tmp_path)
     assert loaded.rows == table.rows
     assert loaded.allowed(one, NOW, NOBODY).tolist() == table.allowed(one, NOW, NOBODY).tolist()
+
+
+@pytest.mark.parametrize("one", FILTERS)
+def test_a_reader_between_any_two_steps_of_the_writer_has_an_answer(one, monkeypatch):
+    table = ItemTable()
+    grow, sizes = GrowingArray.grow, []
+
+    def grow_and_read(array, size):
+        grow(array, size)
+        mask = table.allowed(one, NOW, np.array(list(table.rows.values())[-1:], np.int64))
+        assert all(table.ids[row] for row in np.flatnonzero(mask))
+        sizes.append(len(mask))
+
+    monkeypatch.setattr(GrowingArray, "grow", grow_and_read)
+    for row in range(600):
+        table.row_of(f"i{row}")
+    for item in made_items():
+        table.put(item)
+    assert max(sizes) == 600
+
+
+def test_a_rule_holds_while_an_item_is_replaced(monkeypatch):
+    table = ItemTable()
+    table.put(Item("x", "before", categories=("adult", "old"), attributes={"year": 1990.0}))
+    rules = [
+        ItemFilter(categories_none=frozenset({"adult"})),
+        ItemFilter(attributes=(AttributeRule("year", range=(2000, None)),)),
+    ]
+    seen = []
+
+    def reading(step):
+        def read_and_step(*args, **kwargs):
+            seen.append([table.allowed(rule, NOW, NOBODY)[0] for rule in rules])
+            step(*args, **kwargs)
+            seen.append([table.allowed(rule, NOW, NOBODY)[0] for rule in rules])
+
+        return read_and_step
+
+    for name in ("add", "remove"):
+        monkeypatch.setattr(table._postings, name, reading(getattr(table._postings, name)))
+    table.put(Item("x", "after", categories=("adult", "new"), attributes={"year": 1995.0}))
+    assert len(seen) == 4
+    assert not np.any(seen)
+    assert not table.allowed(ItemFilter(categories_any=frozenset({"old"})), NOW, NOBODY)[0]
 
 
 def test_availability_has_a_first_and_no_last_moment(table):

@@ -95,6 +95,17 @@ async def test_a_forgotten_user_has_no_history(histories, store):
     assert await items(histories, "u") == ["b"]
 
 
+async def test_a_forgotten_users_events_are_in_no_record_kept(histories):
+    histories.add(1, event("u", "a"))
+    histories.add(2, event("other", "b"))
+    histories.forget(3, "u")
+    assert [(one.sequence, one.user_id, one.event is None) for one in histories._recent] == [
+        (1, "u", True),
+        (2, "other", False),
+        (3, "u", True),
+    ]
+
+
 async def test_the_least_recently_asked_user_is_dropped(histories, store):
     for user in ("a", "b", "a", "c"):
         await histories.read(user)
