@@ -28,13 +28,14 @@ from services.ranker.recommender import Recommender
 from services.ranker.servicer import RankerServicer
 from services.ranker.training.job import TrainingJob
 from shared.artifacts import ArtifactStore, ArtifactWatcher
+from shared.background import supervised
 from shared.data.nouns import EventType
 from shared.rpc.client import open_channel
 from shared.rpc.context import seconds_left
 from shared.rpc.feed import LogFeed, Snapshot, read_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     import grpc.aio
 
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-FLUSH_S = 5.0
+FLUSH_S = 3.0
+"""Longest wait for ingestion when the server ends, seconds."""
 
 
 class RankerApp:
@@ -58,12 +60,13 @@ class RankerApp:
         self._settings = settings
         self._neighbours = Neighbours.connect(settings)
         store = ArtifactStore(settings.artifacts)
-        known = KnownHistories(settings.known_histories)
+        self._known = KnownHistories(settings.known_histories)
+        self._recorder = ImpressionRecorder(self._neighbours.ingestion, capacity=settings.impression_queue)
         self._live = LiveItems(
             settings.preferences,
             max_items=settings.max_items,
             max_keys=settings.popularity_events,
-            on_forgotten=known.forget,
+            on_forgotten=self._forget,
         )
         self._shelf = ModelShelf(
             store,
@@ -80,8 +83,7 @@ class RankerApp:
             poll_s=settings.artifacts_poll_s,
         )
         self._follower = Follower(self._live, self._neighbours.feed, self._neighbours.embedding)
-        self._recorder = ImpressionRecorder(self._neighbours.ingestion, capacity=settings.impression_queue)
-        self.recommender = self._compose(known)
+        self.recommender = self._compose()
         self._lifecycle: Lifecycle | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -92,27 +94,35 @@ class RankerApp:
     async def start(self, lifecycle: Lifecycle) -> None:
         """Reads the log and loads the model, then says SERVING; without a model, why not."""
         self._lifecycle = lifecycle
-        loops = (self._follower.follow(), self._follower.embed(), self._recorder.run())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        self._begin(self._follower.follow, "log follower")
+        self._begin(self._follower.embed, "item vectors")
+        self._begin(self._recorder.run, "impressions")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.warm_timeout_s):
                 await self._follower.caught_up.wait()
         await self._watcher.check()
-        self._tasks.append(asyncio.create_task(self._watcher.run()))
+        self._begin(self._watcher.run, "artifact watcher")
 
     async def stop(self) -> None:
         """Ends the loops, writes the impressions that wait, closes the channels."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH_S):
-                await self._recorder.flush()
+        await self._recorder.close(FLUSH_S)
         await self._neighbours.close()
 
+    def _begin(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        self._tasks.append(asyncio.create_task(supervised(work, name)))
+
+    def _forget(self, user_id: str) -> None:
+        self._known.forget(user_id)
+        self._recorder.forget(user_id)
+
     async def _use(self, loaded: Loaded) -> None:
-        model = await self._shelf.put_current(loaded)
-        self._live.adopt(model.table)
+        model = await self._shelf.read(loaded)
+        await self._live.adopt(model.table)
+        # No other call runs between these two: the model and the vectors change together.
+        self._shelf.use(model)
         self._follower.begin_embedding()
         if self._lifecycle is not None:
             await self._lifecycle.ready()
@@ -124,7 +134,7 @@ class RankerApp:
         elif self._lifecycle is not None:
             await self._lifecycle.not_ready(reason)
 
-    def _compose(self, known: KnownHistories) -> Recommender:
+    def _compose(self) -> Recommender:
         settings, near = self._settings, self._neighbours
         timeouts = Timeouts(
             settings.history_timeout_s,
@@ -137,7 +147,7 @@ class RankerApp:
             near.ingestion,
             near.embedding,
             self._live,
-            known,
+            self._known,
             timeouts,
             preferences=settings.preferences,
             history_limit=settings.history_limit,

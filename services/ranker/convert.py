@@ -7,13 +7,30 @@ from typing import TYPE_CHECKING
 from services.ranker.nouns import ExplainRequest, Question, RankRequest, RecommendRequest
 from shared.data import limits
 from shared.data.validation import check_count, check_id, check_int, check_number, check_timestamp
-from shared.errors import InvalidField
+from shared.errors import InvalidField, LimitExceeded
 from shared.rpc.convert import decode_filter, decode_history, decode_seen_policy, decode_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence, Sized
 
     from fusionrec.ranker.v1 import ranker_service_pb2 as pb
+
+SMALLEST = 2
+"""What a request without any list takes to decode, in elements."""
+IDS_PER_ELEMENT = 20
+"""Item ids that take as long to decode as one event of a history."""
+
+
+def elements(messages: Iterable[pb.RecommendRequest]) -> int:
+    """Returns how much there is to decode, in elements as `shared.offload` counts them."""
+    return sum(
+        SMALLEST + elements_of(one.context) + len(one.filter.exclude_item_ids) // IDS_PER_ELEMENT for one in messages
+    )
+
+
+def elements_of(context: pb.RankingContext, item_ids: Sized = ()) -> int:
+    """Returns the same for a context and a list of items."""
+    return len(context.history.events) + len(item_ids) // IDS_PER_ELEMENT
 
 
 def decode_question(message: pb.RankingContext, field: str = "context") -> Question:
@@ -68,6 +85,9 @@ def decode_recommend(message: pb.RecommendRequest, prefix: str = "") -> Recommen
 def decode_batch(message: pb.BatchRecommendRequest) -> list[RecommendRequest]:
     """Returns the requests of a batch; raises as `decode_question`."""
     check_count(message.requests, "requests", limits.MAX_BATCH_RECOMMEND, minimum=1)
+    _check_total(sum(one.k for one in message.requests), limits.MAX_BATCH_RECOMMEND_K, "")
+    explained = sum(one.k for one in message.requests if one.explain)
+    _check_total(explained, limits.MAX_BATCH_RECOMMEND_EXPLAIN_K, " with explain")
     return [decode_recommend(one, f"requests[{index}].") for index, one in enumerate(message.requests)]
 
 
@@ -85,6 +105,13 @@ def decode_explain(message: pb.ExplainRequest) -> ExplainRequest:
     """Returns an Explain request; raises as `decode_question`."""
     item_ids = _item_ids(message.item_ids, limits.MAX_EXPLAIN_ITEMS)
     return ExplainRequest(question=decode_question(message.context), item_ids=item_ids)
+
+
+def _check_total(total: int, maximum: int, kind: str) -> None:
+    # The reply has to fit into one message.
+    if total > maximum:
+        limit = f"at most {maximum} results{kind} in all"
+        raise LimitExceeded("requests", f"{total} results{kind}", limit, "use a smaller k, or several calls")
 
 
 def _item_ids(values: Sequence[str], maximum: int) -> tuple[str, ...]:

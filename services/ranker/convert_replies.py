@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from services.ranker.info import ModelInfo
     from services.ranker.nouns import Answer, Degradation, Explanation, Result, VersionNote
 
+RESULTS_PER_ELEMENT, ELEMENTS_PER_EXPLANATION = 2, 10
+"""What results take to encode: an explanation has the contributions of all features."""
+
+
+def elements(answers: Sequence[Answer]) -> int:
+    """Returns how much there is to encode, in elements as `shared.offload` counts them."""
+    results = sum(len(one.results) for one in answers)
+    explained = sum(len(one.results) for one in answers if one.results and one.results[0].explanation is not None)
+    return results // RESULTS_PER_ELEMENT + ELEMENTS_PER_EXPLANATION * explained
+
 
 def encode_recommendations(answer: Answer, *, include_titles: bool) -> pb.RecommendResponse:
     """Returns the reply of Recommend."""

@@ -19,8 +19,10 @@ from services.ranker.pipeline.filter.filter import allowed_test, keep
 from services.ranker.pipeline.record.record import token
 from services.ranker.pipeline.score.score import Parts, Scored, parts_of, score
 from services.ranker.pipeline.select import select
+from services.ranker.together import ending_together, together
 from shared.data.limits import MAX_CANDIDATES
 from shared.data.nouns import ItemFilter, SeenPolicy
+from shared.offload import offload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +31,15 @@ if TYPE_CHECKING:
     from services.ranker.items.arrays import Mask
     from services.ranker.items.live import LiveItems
     from services.ranker.models.shelf import ModelShelf
-    from services.ranker.nouns import ExplainRequest, Question, RankRequest, RecommendRequest
+    from services.ranker.nouns import ExplainRequest, Explanation, Question, RankRequest, RecommendRequest
     from services.ranker.pipeline.hydrate.hydrate import Hydrate
     from services.ranker.pipeline.record.record import ImpressionRecorder
     from services.ranker.pipeline.sources.sources import Sources
     from services.ranker.settings import RankerSettings
 
 NO_FILTER = ItemFilter()
+RESULTS_PER_ELEMENT = 3
+"""Results that take as long to put together as one of the elements that `shared.offload` counts."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Recommender:
             async with permits:
                 return await self.recommend(request)
 
-        return await asyncio.gather(*(one(request) for request in requests))
+        return await together(one(request) for request in requests)
 
     async def rank(self, request: RankRequest) -> Answer:
         """Returns the caller's candidates, best first; those that are in no catalogue come last. Raises as above."""
@@ -114,7 +118,8 @@ class Recommender:
         known = [item_id for item_id in request.item_ids if self._is_known(call, item_id)]
         if found is None:
             found = self._unsupported(call, known)
-        rest = tuple(item_id for item_id in known if item_id not in set(found.item_ids))
+        proposed = set(found.item_ids)
+        rest = tuple(item_id for item_id in known if item_id not in proposed)
         if rest:
             more = await self.sources.find(call, replace(query, k=len(rest), score_item_ids=rest))
             found = found.extended(more or CandidateTable.plain(list(rest), np.zeros(len(rest), dtype=np.float32)))
@@ -123,7 +128,8 @@ class Recommender:
         places = [where[item_id] for item_id in known]
         parts = await asyncio.to_thread(parts_of, scored, places)
         results = await self._results(call, scored, select.Selection.certain(places), parts, explain=True)
-        unknown = tuple(item_id for item_id in request.item_ids if item_id not in set(known))
+        of_catalogue = set(known)
+        unknown = tuple(item_id for item_id in request.item_ids if item_id not in of_catalogue)
         return replace(self._answer(call, results, scored), unknown_item_ids=unknown)
 
     async def _begin(self, question: Question) -> Call:
@@ -152,8 +158,10 @@ class Recommender:
         )
 
     async def _search(self, call: Call, query: CandidateQuery) -> CandidateTable | None:
-        found, _ = await asyncio.gather(self.sources.find(call, query), self.hydrate.texts(call))
-        return found
+        async with ending_together() as group:
+            found = group.create_task(self.sources.find(call, query))
+            group.create_task(self.hydrate.texts(call))
+        return found.result()
 
     def _unsupported(self, call: Call, item_ids: Sequence[str]) -> CandidateTable:
         """Returns the caller's items without evidence: candidates does not answer, the fusion reads what is left."""
@@ -201,13 +209,25 @@ class Recommender:
     async def _results(
         self, call: Call, scored: Scored, chosen: select.Selection, parts: Parts, *, explain: bool
     ) -> list[Result]:
-        candidates = scored.candidates
+        candidates, title = scored.candidates, self.live.catalogue.title
         item_ids = [candidates.item_ids[place] for place in chosen.places]
         is_new = self._new(call, candidates)[chosen.places] if chosen.places else np.zeros(0, dtype=np.bool_)
         reasons = None
         if explain and item_ids:
             behaviour = await self.reasons.behaviour(call, item_ids)
-            reasons = explanations(call, item_ids, is_new.tolist(), parts, behaviour, self.live.catalogue.title)
+            reasons = await asyncio.to_thread(explanations, call, item_ids, is_new.tolist(), parts, behaviour, title)
+        return await offload(len(item_ids) // RESULTS_PER_ELEMENT, self._built, scored, chosen, parts, is_new, reasons)
+
+    def _built(
+        self,
+        scored: Scored,
+        chosen: select.Selection,
+        parts: Parts,
+        is_new: Mask,
+        reasons: Sequence[Explanation] | None,
+    ) -> list[Result]:
+        candidates = scored.candidates
+        item_ids = [candidates.item_ids[place] for place in chosen.places]
         cf, text = parts.cf, parts.text
         shares = source_shares(candidates, chosen.places)
         return [

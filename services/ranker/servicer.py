@@ -9,6 +9,7 @@ from fusionrec.ranker.v1 import ranker_service_pb2_grpc as pb_grpc
 from services.ranker import convert, convert_replies
 from services.ranker.info import describe
 from shared.data.validation import check_id
+from shared.offload import offload
 
 if TYPE_CHECKING:
     from fusionrec.ranker.v1 import ranker_service_pb2 as pb
@@ -25,8 +26,12 @@ class RankerServicer(pb_grpc.RankerServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:  # noqa: ARG002, N802 (gRPC's signature)
         """The best items for a user."""
-        answer = await self._recommender.recommend(convert.decode_recommend(request))
-        return convert_replies.encode_recommendations(answer, include_titles=request.include_titles)
+        answer = await self._recommender.recommend(
+            await offload(convert.elements([request]), convert.decode_recommend, request)
+        )
+        elements = convert_replies.elements([answer])
+        titles = request.include_titles
+        return await offload(elements, convert_replies.encode_recommendations, answer, include_titles=titles)
 
     async def BatchRecommend(  # noqa: N802 (gRPC's name)
         self,
@@ -34,18 +39,22 @@ class RankerServicer(pb_grpc.RankerServiceServicer):
         context: Context,  # noqa: ARG002 (gRPC's signature)
     ) -> pb.BatchRecommendResponse:
         """The best items for many users."""
-        requests = convert.decode_batch(request)
+        requests = await offload(convert.elements(request.requests), convert.decode_batch, request)
         answers = await self._recommender.batch(requests)
-        return convert_replies.encode_batch(answers, [one.include_titles for one in requests])
+        titles = [one.include_titles for one in requests]
+        return await offload(convert_replies.elements(answers), convert_replies.encode_batch, answers, titles)
 
     async def Rank(self, request: pb.RankRequest, context: Context) -> pb.RankResponse:  # noqa: ARG002, N802 (gRPC's signature)
         """The caller's own candidates, in the best order for a user."""
-        return convert_replies.encode_ranking(await self._recommender.rank(convert.decode_rank(request)))
+        elements = convert.elements_of(request.context, request.item_ids)
+        answer = await self._recommender.rank(await offload(elements, convert.decode_rank, request))
+        return await offload(convert_replies.elements([answer]), convert_replies.encode_ranking, answer)
 
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:  # noqa: ARG002, N802 (gRPC's signature)
         """Why these items have these scores for this user."""
-        answer = await self._recommender.explain(convert.decode_explain(request))
-        return convert_replies.encode_explanations(answer)
+        elements = convert.elements_of(request.context, request.item_ids)
+        answer = await self._recommender.explain(await offload(elements, convert.decode_explain, request))
+        return await offload(convert_replies.elements([answer]), convert_replies.encode_explanations, answer)
 
     async def GetModelInfo(self, request: pb.GetModelInfoRequest, context: Context) -> pb.GetModelInfoResponse:  # noqa: ARG002, N802 (gRPC's signature)
         """The fusion models that are loaded."""

@@ -45,7 +45,7 @@ class RankerSettings(ServerSettings):
     """Diversity when a request sets none."""
     exploration_temperature: float = Field(default=0.25, gt=0, le=10)
     """Spread of exploration, in standard deviations of the candidates' scores."""
-    new_item_every: int = Field(default=20, ge=1)
+    new_item_every: int = Field(default=10, ge=1)
     """One of this many places is kept for a new item that fits."""
     new_item_top_share: float = Field(default=0.03, gt=0, le=1)
     """A new item fits when it is among this share of the catalogue by the text source, for this user."""

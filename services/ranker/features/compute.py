@@ -111,11 +111,12 @@ def _language_model_features(inputs: FeatureInputs, rows: Rows, columns: dict[st
 
 def _category_features(inputs: FeatureInputs, rows: Rows, columns: dict[str, F32]) -> None:
     table, profile = inputs.table, inputs.profile
-    own = table.attributes.categories(rows)
+    width, _ = table.attributes.widths
+    own = table.attributes.categories(rows, width)
     count = own.sum(axis=1)
     columns["category_count"] = count
-    liked = table.attributes.categories(table.find(profile.liked))
-    usual = table.usual_categories()[: own.shape[1]]
+    liked = table.attributes.categories(table.find(profile.liked), width)
+    usual = table.usual_categories(width)
     prior = PRIOR_LIKES * usual
     taste = np.log((liked.sum(axis=0) + prior + 0.05) / ((len(liked) + PRIOR_LIKES) * usual + 0.05))
     summed = own @ taste.astype(np.float32) if len(liked) else np.full(len(rows), _NAN, dtype=np.float32)
@@ -125,25 +126,24 @@ def _category_features(inputs: FeatureInputs, rows: Rows, columns: dict[str, F32
         columns["category_rating"] = np.full(len(rows), _NAN, dtype=np.float32)
         return
     ratings = np.array([rating for _, rating in profile.rated], dtype=np.float32)
-    rated = table.attributes.categories(table.find([item_id for item_id, _ in profile.rated]))
+    rated = table.attributes.categories(table.find([item_id for item_id, _ in profile.rated]), width)
     above = (rated * (ratings - ratings.mean())[:, None]).sum(axis=0) / (rated.sum(axis=0) + PRIOR_RATINGS)
     columns["category_rating"] = own @ above / np.maximum(count, 1)
 
 
 def _number_features(inputs: FeatureInputs, rows: Rows, columns: dict[str, F32]) -> None:
     table = inputs.table
-    own = table.attributes.numbers(rows)
-    liked = table.attributes.numbers(table.find(inputs.profile.liked))
+    _, width = table.attributes.widths
+    own = table.attributes.numbers(rows, width)
+    liked = table.attributes.numbers(table.find(inputs.profile.liked), width)
     year = own[:, 0]
     columns["year"] = year
     asked = 1970.0 + inputs.at_second / SECONDS_PER_YEAR
     columns["age"] = (asked - year).astype(np.float32)
     columns["year_distance"] = np.abs(year - _mean(liked[:, 0]))
     columns["year_distance_recent"] = np.abs(year - _mean(liked[-RECENT_LIKES:, 0]))
-    spread = table.number_spread()
-    width = own.shape[1]
     means = np.array([_mean(liked[:, column]) for column in range(width)], dtype=np.float32)
-    distances = np.abs(own - means) / spread[:width]
+    distances = np.abs(own - means) / table.number_spread(width)
     known = ~np.isnan(distances)
     total = np.where(known, distances, 0).sum(axis=1)
     nearby = np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), _NAN)

@@ -89,8 +89,3 @@ LANGUAGE_MODEL: Final[tuple[str, ...]] = (
 """What is missing while the embedding service is: cf_only."""
 CF_SOURCES: Final[tuple[str, ...]] = tuple(name for name, (group, _) in SOURCE_FEATURES.items() if group == CF)
 """Sources that know an item only by its events."""
-
-
-def group_of(name: str) -> str:
-    """Returns the group of a feature."""
-    return FEATURES[INDEX[name]].group

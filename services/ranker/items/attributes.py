@@ -47,14 +47,21 @@ class ItemAttributes:
             if column is not None:
                 self._numbers[row, column] = value
 
-    def categories(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Returns 0/1 by category of n rows: float32 (n, categories); zeros for row -1."""
-        columns = max(len(self.category_columns), 1)
-        return take_rows(self._categories[:, :columns], rows, 0).astype(np.float32)
+    @property
+    def widths(self) -> tuple[int, int]:
+        """How many category and number columns there are, at least one each.
 
-    def numbers(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Returns the number attributes of n rows: float32 (n, numbers), NaN where missing; the year comes first."""
-        return take_rows(self._numbers[:, : len(self.number_columns)], rows, np.nan)
+        An item that arrives may add one at any time: who combines several arrays reads the widths once.
+        """
+        return max(len(self.category_columns), 1), len(self.number_columns)
+
+    def categories(self, rows: NDArray[np.intp], width: int) -> NDArray[np.float32]:
+        """Returns 0/1 by the first `width` categories of n rows: float32 (n, width); zeros for row -1."""
+        return take_rows(self._categories[:, :width], rows, 0).astype(np.float32)
+
+    def numbers(self, rows: NDArray[np.intp], width: int) -> NDArray[np.float32]:
+        """Returns the first `width` numbers of n rows: float32 (n, width), NaN where missing; the year comes first."""
+        return take_rows(self._numbers[:, :width], rows, np.nan)
 
     def arrays(self, rows: int) -> dict[str, NDArray[np.generic]]:
         """Returns the first `rows` rows as arrays, for an artifact."""

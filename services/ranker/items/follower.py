@@ -31,6 +31,10 @@ class LogBatch(Protocol):
         """The records, in order."""
 
     @property
+    def cursor(self) -> str:
+        """The cursor after them."""
+
+    @property
     def caught_up(self) -> bool:
         """True when there was nothing after them."""
 
@@ -56,6 +60,7 @@ class Follower:
         self.caught_up = asyncio.Event()
         self._embedding_on = False
         self._wake = asyncio.Event()
+        self._cursor = ""
 
     def begin_embedding(self) -> None:
         """Gives vectors to the items that wait, now and from now on; also after the model was swapped."""
@@ -63,16 +68,20 @@ class Follower:
         self._wake.set()
 
     async def follow(self) -> None:
-        """Reads the log until cancelled."""
-        async for batch in self._feed.follow(self._live.reset):
+        """Reads the log until cancelled. Called again, it goes on after the stretch that it ended with."""
+        async for batch in self._feed.follow(self._live.reset, self._cursor):
+            # Before it is applied: the log does not change, so a stretch that fails once would fail for ever.
+            self._cursor = batch.cursor
             self._live.apply(batch.records)
             self._wake.set()
             if batch.caught_up:
+                self._live.at_end()
                 self.caught_up.set()
 
     async def embed(self) -> None:
-        """Makes vectors until cancelled."""
+        """Makes vectors until cancelled. Called again, it begins with what waits."""
         delay = RETRY_S
+        self._wake.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -86,3 +95,6 @@ class Follower:
                     self._live.put_back(waiting)
                     await asyncio.sleep(delay)
                     delay = min(2 * delay, 1.0)
+                except BaseException:
+                    self._live.put_back(waiting)
+                    raise

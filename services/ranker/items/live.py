@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from services.ranker.items.catalogue import Catalogue
 from services.ranker.items.popularity import Popularity
 from services.ranker.items.table import ItemTable
+from services.ranker.items.vectors import ItemVectors
 from shared.data.nouns import Event, Item, ItemDeleted, UserForgotten
 from shared.data.texts import item_text
 from shared.telemetry import metrics
@@ -14,11 +19,34 @@ from shared.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from numpy.typing import NDArray
+
     from services.ranker.ports import Embedded
     from shared.data.nouns import LogRecord
     from shared.data.preferences import PreferenceRules
 
 SERVICE = "ranker"
+
+
+@dataclass(frozen=True)
+class Seeding:
+    """A model's vectors by row of the live table, float32 (n, dim), which rows have one, bool (n,), who waits."""
+
+    vectors: NDArray[np.float32]
+    found: NDArray[np.bool_]
+    waiting: dict[str, None]
+
+
+def seeding(seed: ItemTable, table: ItemTable, catalogue: Catalogue) -> Seeding:
+    """Returns what the table takes of a model's own; items of the catalogue with a text and no vector wait."""
+    item_ids = list(table.ids)
+    vectors, found = seed.vectors.take(seed.find(item_ids))
+    waiting: dict[str, None] = {}
+    for row in np.flatnonzero(~found):
+        item = catalogue.get(item_ids[row])
+        if item is not None and item_text(item):
+            waiting[item.item_id] = None
+    return Seeding(vectors, found, waiting)
 
 
 class LiveItems:
@@ -41,6 +69,7 @@ class LiveItems:
         self._max_keys = max_keys
         self._on_forgotten = on_forgotten
         self._seed: ItemTable | None = None
+        self._changed: set[str] | None = None
         self._waiting: dict[str, None] = {}
         self.catalogue = Catalogue()
         self.table = self._empty()
@@ -51,20 +80,43 @@ class LiveItems:
         self.table = self._empty()
         self._waiting = {}
         if self._seed is not None:
-            self.adopt(self._seed)
+            self._take(self._seed, seeding(self._seed, self.table, self.catalogue))
 
-    def adopt(self, seed: ItemTable) -> None:
-        """Takes the vectors of a model's own table; items that have none there wait for theirs."""
+    async def adopt(self, seed: ItemTable) -> None:
+        """Takes the vectors of a model's own table; items that have none there wait for theirs.
+
+        The vectors are gathered in a thread; then one reference is swapped. Calls that run keep the table that they
+        began with: its vectors, centre and version belong together.
+        """
+        while True:
+            table = self.table
+            self._changed = set()
+            seeded = await asyncio.to_thread(seeding, seed, table, self.catalogue)
+            if self.table is table:
+                break
+            # The log was replaced meanwhile: the rows are other ones.
+        self._take(seed, seeded)
+
+    def at_end(self) -> None:
+        """Is told that the end of the log was reached."""
+        self.table.popularity.keep_time()
+
+    def _take(self, seed: ItemTable, seeded: Seeding) -> None:
         self._seed = seed
-        self.table.centre = seed.centre
-        self.table.embedding_version = seed.embedding_version
-        for row, item_id in enumerate(self.table.ids):
-            self._seed_vector(item_id, row)
-        self._waiting = {
-            item.item_id: None
-            for item in self.catalogue.items()
-            if not self.table.vectors.has(self.table.rows.get(item.item_id, -1))
-        }
+        vectors = ItemVectors(seeded.vectors, seeded.found)
+        self.table = replace(self.table, vectors=vectors, centre=seed.centre, embedding_version=seed.embedding_version)
+        self._waiting = seeded.waiting
+        # What has come or changed since the thread began to read.
+        came = self.table.ids[len(seeded.found) :]
+        for item_id in came:
+            self._seed_vector(item_id, self.table.rows[item_id])
+        for item_id in self._changed or ():
+            self.table.vectors.drop(self.table.rows[item_id])
+        for item_id in (*came, *(self._changed or ())):
+            if self.text(item_id) and not self.table.vectors.has(self.table.rows[item_id]):
+                self._waiting[item_id] = None
+        self._changed = None
+        self.table.popularity.keep_time()
 
     def apply(self, records: Iterable[LogRecord]) -> None:
         """Takes a stretch of the log."""
@@ -124,6 +176,8 @@ class LiveItems:
         if after and (after != before or not self.table.vectors.has(row)):
             if before and after != before:
                 self.table.vectors.drop(row)
+                if self._changed is not None:
+                    self._changed.add(item.item_id)
             if not self.table.vectors.has(row):
                 self._waiting[item.item_id] = None
 

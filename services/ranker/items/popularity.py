@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,8 @@ _SHIFT = 1 << 34
 """A key is row * _SHIFT + second: 34 bits hold the seconds since 1970 up to the year 2514."""
 _MERGE_AT = 4_096
 _CLOCK_SHARE, _CLOCK_EVENTS = 0.01, 1_000
+Keys: TypeAlias = "tuple[NDArray[np.int64], list[int]]"
+"""Keys in order, and those that have come since: one reference, so that who reads it meanwhile counts none twice."""
 _PRIOR_RATINGS = 5.0
 """Ratings at the overall mean that every item is given, so that one rating does not make a mean."""
 
@@ -30,11 +32,9 @@ class Popularity:
         self.rating_sum: NDArray[np.float64] = np.zeros(0, dtype=np.float64)
         self.ratings: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.clock = 0
-        self._clock_at = 0
-        self._keys: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._fresh: list[int] = []
+        self._since_clock = 0
+        self._sorted: Keys = (np.zeros(0, dtype=np.int64), [])
         self._max_keys = max_keys
-        self._given_rating = float("nan")
 
     def add(self, row: int, second: int, *, positive: bool, rating: float | None) -> None:
         """Counts one event of a row at `second` since 1970."""
@@ -46,46 +46,55 @@ class Popularity:
             self.ratings[row] += 1
         if positive:
             self.positives[row] += 1
-            self._fresh.append(row * _SHIFT + max(second, 0))
-            if len(self._fresh) >= _MERGE_AT:
+            fresh = self._sorted[1]
+            fresh.append(row * _SHIFT + max(second, 0))
+            if len(fresh) >= _MERGE_AT:
                 self.settle()
+
+    def keep_time(self) -> None:
+        """Settles when what is new may move the clock: to be called at the end of the log, however short it is."""
+        keys, fresh = self._sorted
+        if self._since_clock + len(fresh) > len(keys) * _CLOCK_SHARE:
+            self.settle()
 
     def settle(self) -> None:
         """Sorts what is new into what is old; drops the oldest keys past the limit."""
-        if not self._fresh:
+        old, fresh = self._sorted
+        if not fresh:
             return
-        keys = np.concatenate([self._keys, np.array(self._fresh, dtype=np.int64)])
+        keys = np.concatenate([old, np.array(fresh, dtype=np.int64)])
         keys.sort()
-        self._fresh = []
         if len(keys) > self._max_keys:
             seconds = keys % _SHIFT
             keys = keys[seconds > np.partition(seconds, len(keys) - self._max_keys)[len(keys) - self._max_keys]]
-        self._keys = keys
-        if len(keys) > self._clock_at * (1 + _CLOCK_SHARE):
-            self._set_clock()
+        self._sorted = (keys, [])
+        self._since_clock += len(fresh)
+        if self._since_clock > len(keys) * _CLOCK_SHARE:
+            self._set_clock(keys)
 
-    def _set_clock(self) -> None:
+    def _set_clock(self, keys: NDArray[np.int64]) -> None:
         """Sets `clock`: when the events of the log end, seconds since 1970; 0 without a positive.
 
         It is the time of the 1,000th newest positive, or of the newest hundredth where there are fewer: a handful
         of stragglers, years after a data set ends, do not make all of it old.
         """
-        self._clock_at = len(self._keys)
-        if len(self._keys):
-            back = min(_CLOCK_EVENTS, int(len(self._keys) * _CLOCK_SHARE))
-            seconds = self._keys % _SHIFT
+        self._since_clock = 0
+        if len(keys):
+            back = min(_CLOCK_EVENTS, int(len(keys) * _CLOCK_SHARE))
+            seconds = keys % _SHIFT
             place = len(seconds) - 1 - back
             self.clock = int(np.partition(seconds, place)[place])
 
     def within(self, rows: NDArray[np.intp], starts: Sequence[int], end: int) -> NDArray[np.float32]:
         """Returns the positives of n rows from each of `starts` to second `end`, both included: float32 (starts, n)."""
+        keys, waiting = self._sorted
         known = np.maximum(rows, 0).astype(np.int64) * _SHIFT
         # A count up to a second is the place of the first key after it.
         after = np.array([*(max(start, 0) for start in starts), max(end + 1, 0)], dtype=np.int64)
-        places = np.searchsorted(self._keys, known + after[:, None])
+        places = np.searchsorted(keys, known + after[:, None])
         counts: NDArray[np.float32] = np.maximum(places[-1] - places[:-1], 0).astype(np.float32)
-        if self._fresh:
-            fresh = np.array(self._fresh, dtype=np.int64)
+        if waiting:
+            fresh = np.array(waiting, dtype=np.int64)
             seconds = fresh % _SHIFT
             for turn, start in enumerate(starts):
                 recent = (fresh // _SHIFT)[(seconds >= start) & (seconds <= end)]
@@ -110,14 +119,7 @@ class Popularity:
     def overall_rating(self) -> float:
         """Mean of all ratings; NaN without any."""
         total = float(self.ratings.sum())
-        return float(self.rating_sum.sum()) / total if total else self._given_rating
-
-    def unseen(self) -> Popularity:
-        """Returns counts in which no item has an event yet, with the same overall rating: how a new item looks."""
-        blank = Popularity()
-        blank.clock = self.clock
-        blank._given_rating = self.overall_rating
-        return blank
+        return float(self.rating_sum.sum()) / total if total else float("nan")
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Returns the state as arrays, for an artifact."""
@@ -127,7 +129,7 @@ class Popularity:
             "positives": self.positives,
             "rating_sum": self.rating_sum,
             "ratings": self.ratings,
-            "keys": self._keys,
+            "keys": self._sorted[0],
         }
 
     @classmethod
@@ -138,8 +140,9 @@ class Popularity:
         own.positives = arrays["positives"].astype(np.float32)
         own.rating_sum = arrays["rating_sum"].astype(np.float64)
         own.ratings = arrays["ratings"].astype(np.float32)
-        own._keys = arrays["keys"].astype(np.int64)
-        own._set_clock()
+        keys = arrays["keys"].astype(np.int64)
+        own._sorted = (keys, [])
+        own._set_clock(keys)
         return own
 
     def _grow(self, needed: int) -> None:

@@ -29,6 +29,15 @@ NAMES_FILE = "items.json"
 REFRESH_GROWTH = 1.1
 
 
+@dataclass(frozen=True)
+class CatalogueMeans:
+    """Means over all items: `usual` float32 (categories,), `spread` float32 (numbers,), when the table had `size`."""
+
+    usual: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    spread: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    size: float = -1.0
+
+
 @dataclass
 class ItemTable:
     """Rows are given in order of arrival and never move; a deleted item keeps its row.
@@ -48,10 +57,7 @@ class ItemTable:
     max_items: int = 2_000_000
     left_out: int = 0
     """Items and events that found the table full."""
-    _usual: NDArray[np.float32] = field(default_factory=lambda: np.zeros(1, dtype=np.float32))
-    _spread: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, dtype=np.float32))
-    _refreshed_at: float = -1.0
-    _refreshed_columns: tuple[int, int] = (0, 0)
+    _means: CatalogueMeans = field(default_factory=CatalogueMeans)
 
     def row(self, item_id: str) -> int | None:
         """Returns the row of an item, giving it one when there is room; None when the table is full."""
@@ -103,33 +109,37 @@ class ItemTable:
         norms = np.linalg.norm(moved, axis=1, keepdims=True)
         return np.asarray(moved / np.maximum(norms, 1e-9), dtype=np.float32)
 
-    def usual_categories(self) -> NDArray[np.float32]:
-        """Returns the share of positives that fall on each category: float32 (categories,); zeros before the first."""
-        self._refresh()
-        return self._usual
+    def usual_categories(self, width: int) -> NDArray[np.float32]:
+        """Returns the share of positives that fall on each category: float32 (width,); zeros before the first."""
+        return self._fresh_means(width, 0).usual[:width]
 
-    def number_spread(self) -> NDArray[np.float32]:
-        """Returns the standard deviation of each number attribute over the items: float32 (numbers,), at least 1e-6."""
-        self._refresh()
-        return self._spread
+    def number_spread(self, width: int) -> NDArray[np.float32]:
+        """Returns the standard deviation of each number attribute over the items: float32 (width,), at least 1e-6."""
+        return self._fresh_means(0, width).spread[:width]
 
-    def _refresh(self) -> None:
-        # Means over the whole catalogue move slowly: they are computed anew when it has grown by a tenth.
+    def _fresh_means(self, categories: int, numbers: int) -> CatalogueMeans:
+        # Means over the whole catalogue move slowly: they are computed anew when it has grown by a tenth. Several
+        # threads may do so at once, and an item may add a column meanwhile: each returns the means that it has seen
+        # to reach far enough.
         size = len(self.ids) + float(self.popularity.positives.sum())
-        columns = (len(self.attributes.category_columns), len(self.attributes.number_columns))
-        if size <= self._refreshed_at * REFRESH_GROWTH and columns == self._refreshed_columns:
-            return
+        means = self._means
+        reaches = categories <= len(means.usual) and numbers <= len(means.spread)
+        if size > means.size * REFRESH_GROWTH or not reaches:
+            means = self._means = self._computed_means(size)
+        return means
+
+    def _computed_means(self, size: float) -> CatalogueMeans:
+        categories, width = self.attributes.widths
         every = np.arange(len(self.ids), dtype=np.intp)
         positives = self.popularity.take(self.popularity.positives, every)
-        self._usual = (positives @ self.attributes.categories(every)) / max(float(positives.sum()), 1.0)
-        numbers = self.attributes.numbers(every)
+        usual = (positives @ self.attributes.categories(every, categories)) / max(float(positives.sum()), 1.0)
+        numbers = self.attributes.numbers(every, width)
         known = ~np.isnan(numbers)
         counts = np.maximum(known.sum(axis=0), 1)
         means = np.where(known, numbers, 0).sum(axis=0) / counts
         variance = (np.where(known, numbers - means, 0) ** 2).sum(axis=0) / counts
-        self._spread = np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)
-        self._refreshed_at = size
-        self._refreshed_columns = columns
+        spread = np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)
+        return CatalogueMeans(np.asarray(usual, dtype=np.float32), spread, size)
 
     def save(self, folder: Path) -> None:
         """Writes the table into `folder`."""
@@ -155,9 +165,7 @@ class ItemTable:
         names = json.loads((folder / NAMES_FILE).read_text())
         with np.load(folder / ARRAYS_FILE) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        vectors = ItemVectors(np.load(folder / VECTORS_FILE, mmap_mode="r"))
-        for row in np.flatnonzero(~arrays["found"]):
-            vectors.drop(int(row))
+        vectors = ItemVectors(np.load(folder / VECTORS_FILE, mmap_mode="r"), arrays["found"])
         return cls(
             preferences=preferences,
             attributes=ItemAttributes.from_arrays(arrays, names["categories"], names["numbers"]),

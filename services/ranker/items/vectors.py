@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from services.ranker.items.arrays import take_rows
+
 F32 = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
@@ -15,14 +17,17 @@ class ItemVectors:
     """Vectors of length 1 by row: float32, `dim` values each; a row may have none.
 
     A row's vector is found by its slot: below the number of base vectors in the base block, from there on
-    in the block that grows.
+    in the block that grows. One thread writes, others may read meanwhile. `base` is float32 (rows, dim); of its rows,
+    those that are not `found` (bool, (rows,); None: all are) have no vector.
     """
 
-    def __init__(self, base: F32 | None = None) -> None:
+    def __init__(self, base: F32 | None = None, found: NDArray[np.bool_] | None = None) -> None:
         self._base: F32 = np.zeros((0, 0), dtype=np.float32) if base is None else base
         self._later: F32 = np.zeros((0, self._base.shape[1]), dtype=np.float32)
         self._used = 0
         self._slots: NDArray[np.int64] = np.arange(len(self._base), dtype=np.int64)
+        if found is not None:
+            self._slots[~found] = _MISSING
 
     @property
     def dim(self) -> int:
@@ -53,8 +58,9 @@ class ItemVectors:
                 grown = np.zeros((max(64, 2 * len(self._later)), self.dim), dtype=np.float32)
                 grown[: len(self._later)] = self._later
                 self._later = grown
-            self._slots[row] = slot
+        # The slot last: who reads meanwhile finds the old vector or the new one.
         self._later[slot - len(self._base)] = vector
+        self._slots[row] = slot
 
     def drop(self, row: int) -> None:
         """Forgets the vector of a row."""
@@ -63,12 +69,12 @@ class ItemVectors:
 
     def take(self, rows: Rows) -> tuple[F32, NDArray[np.bool_]]:
         """Returns the vectors of n rows, float32 (n, dim), zeros where `found` (bool, (n,)) is False; -1 is no row."""
-        slots = np.full(len(rows), _MISSING, dtype=np.int64)
-        inside = (rows >= 0) & (rows < len(self._slots))
-        slots[inside] = self._slots[rows[inside]]
-        out = np.zeros((len(rows), self.dim), dtype=np.float32)
-        base = (slots >= 0) & (slots < len(self._base))
-        later = slots >= len(self._base)
-        out[base] = self._base[slots[base]]
-        out[later] = self._later[slots[later] - len(self._base)]
-        return out, base | later
+        # The slots first: the blocks that are read after them hold all that they point at.
+        slots = take_rows(self._slots, rows, _MISSING)
+        base, later = self._base, self._later
+        out = np.zeros((len(rows), base.shape[1] or later.shape[1]), dtype=np.float32)
+        in_base = (slots >= 0) & (slots < len(base))
+        in_later = slots >= len(base)
+        out[in_base] = base[slots[in_base]]
+        out[in_later] = later[slots[in_later] - len(base)]
+        return out, in_base | in_later

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import structlog
+
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.registry import fusion_class
 from services.ranker.items.table import ItemTable
@@ -14,12 +16,14 @@ from services.ranker.nouns import VersionNote
 from shared.errors import CorruptData, ModelMismatch, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from services.ranker.fusion.base import FusionFunction
-    from shared.artifacts import Loaded, Manifest
+    from shared.artifacts import ArtifactStore, Loaded, Manifest
     from shared.data.preferences import PreferenceRules
+
+log = structlog.get_logger(__name__)
 
 KIND = "ranker"
 MODEL_FILE = "model.json"
@@ -106,15 +110,30 @@ def load_model(loaded: Loaded, preferences: PreferenceRules, default_variant: st
 
 
 def note_of(manifest: Manifest, *, is_current: bool = False) -> VersionNote:
-    """Returns what is told of a version."""
-    return VersionNote(
-        version=manifest.version,
-        created_at=datetime.fromisoformat(manifest.created_at),
-        labels=manifest.labels,
-        lineage=manifest.lineage,
-        data_sequence=int(manifest.data.get("sequence", 0)),
-        is_current=is_current,
-    )
+    """Returns what is told of a version.
+
+    Raises:
+        CorruptData: its time or its sequence makes no sense.
+
+    """
+    try:
+        created_at = datetime.fromisoformat(manifest.created_at)
+        sequence = int(manifest.data.get("sequence", 0))
+    except (TypeError, ValueError) as error:
+        raise CorruptData(f"the manifest of {KIND} {manifest.version} cannot be read") from error
+    return VersionNote(manifest.version, created_at, manifest.labels, manifest.lineage, sequence, is_current)
+
+
+def readable_manifests(store: ArtifactStore) -> Iterator[Manifest]:
+    """Yields the manifests of all versions, newest first.
+
+    One that is corrupt, or was pruned since it was listed, is passed over: it must not hide the good ones.
+    """
+    for name in store.versions(KIND):
+        try:
+            yield store.manifest(KIND, name)
+        except (CorruptData, NotFound) as error:
+            log.warning("a version was passed over", version=name, reason=error.message)
 
 
 def _check_features(version: str, names: Sequence[str]) -> None:

@@ -6,13 +6,17 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from services.ranker.models.model import KIND, RankerModel, load_model, note_of
-from shared.errors import InvalidField, ModelNotReady
+import structlog
+
+from services.ranker.models.model import KIND, RankerModel, load_model, note_of, readable_manifests
+from shared.errors import CorruptData, InvalidField, ModelNotReady
 
 if TYPE_CHECKING:
     from services.ranker.nouns import VersionNote
     from shared.artifacts import ArtifactStore, Loaded
     from shared.data.preferences import PreferenceRules
+
+log = structlog.get_logger(__name__)
 
 UNTRAINED = "untrained"
 
@@ -32,17 +36,19 @@ class ModelShelf:
         self.current: RankerModel | None = None
         self.status_reason = "starting"
 
-    async def put_current(self, loaded: Loaded) -> RankerModel:
-        """Makes a verified artifact the current model; calls that run keep the one they began with.
+    async def read(self, loaded: Loaded) -> RankerModel:
+        """Returns the model of a verified artifact.
 
         Raises:
-            CorruptData, ModelMismatch, NotFound: it cannot be used; the current model stays.
+            CorruptData, ModelMismatch, NotFound: it cannot be used.
 
         """
-        model = await asyncio.to_thread(load_model, loaded, self._preferences, self._default_variant)
+        return await asyncio.to_thread(load_model, loaded, self._preferences, self._default_variant)
+
+    def use(self, model: RankerModel) -> None:
+        """Makes a model the current one; calls that run keep the one they began with."""
         self.current = model
         self.status_reason = ""
-        return model
 
     async def get(self, version: str) -> RankerModel | None:
         """Returns a pinned version; for an empty name the current one, None before the first training.
@@ -61,7 +67,7 @@ class ModelShelf:
             model = self._pinned.get(version)
             if model is None:
                 loaded = await asyncio.to_thread(self._store.load, KIND, version)
-                model = await asyncio.to_thread(load_model, loaded, self._preferences, self._default_variant)
+                model = await self.read(loaded)
                 self._pinned[version] = model
             self._pinned.move_to_end(version)
             while len(self._pinned) > self._capacity:
@@ -74,8 +80,13 @@ class ModelShelf:
 
     def _read_versions(self) -> list[VersionNote]:
         current = self._store.current(KIND)
-        names = self._store.versions(KIND)
-        return [note_of(self._store.manifest(KIND, name), is_current=name == current) for name in names]
+        notes = []
+        for manifest in readable_manifests(self._store):
+            try:
+                notes.append(note_of(manifest, is_current=manifest.version == current))
+            except CorruptData as error:
+                log.warning("a version was passed over", version=manifest.version, reason=error.message)
+        return notes
 
 
 def check_minimum(model: RankerModel | None, minimum: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.registry import fusion_class
-from services.ranker.models.model import KIND, save_model
+from services.ranker.models.model import KIND, readable_manifests, save_model
 from services.ranker.training.fitting import train
 from services.ranker.training.lists import ListMaker, drafts, evenly
 from services.ranker.training.tables import base_table, with_counts
@@ -19,7 +19,7 @@ from services.ranker.training.versions import choose_versions
 from shared.data.folds import training_folds, visible_events
 from shared.data.splits import Stage
 from shared.data.texts import item_text
-from shared.errors import ModelMismatch, NotFound
+from shared.errors import CorruptData, ModelMismatch, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -167,7 +167,7 @@ class TrainingJob:
             )
 
     def _prune(self, labels: dict[str, str]) -> None:
-        same = [name for name in self.store.versions(KIND) if self.store.manifest(KIND, name).labels == labels]
+        same = [one.version for one in readable_manifests(self.store) if one.labels == labels]
         for name in same[self.settings.keep_versions :]:
             if name != self.store.current(KIND):
                 self._delete(name)
@@ -175,6 +175,6 @@ class TrainingJob:
     def _delete(self, name: str) -> None:
         try:
             self.store.delete(KIND, name)
-        except NotFound:
-            # CURRENT was pointed at it meanwhile: it stays.
+        except (CorruptData, NotFound):
+            # CURRENT was pointed at it meanwhile, or another job deletes it: it is not this one's to delete.
             return

@@ -18,6 +18,7 @@ from services.ranker.features.profile import TextProfile, UserProfile, profile_t
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.base import RankingLists
 from services.ranker.nouns import CandidateQuery
+from services.ranker.together import together
 from shared.data.folds import ListKind
 from shared.data.limits import MAX_CANDIDATES
 from shared.data.nouns import HistoryEvent, SeenPolicy
@@ -124,7 +125,7 @@ class ListMaker:
             return made
 
         batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
-        return [made for part in await asyncio.gather(*(one(batch) for batch in batches)) for made in part]
+        return [made for part in await together(one(batch) for batch in batches) for made in part]
 
     def texts_of(self, draft: Draft) -> list[str]:
         """Returns the texts of a draft's text profile."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from services.ranker.together import together
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -49,7 +51,7 @@ class TextVectors:
             done += len(batch)
             self._progress.update("embed", done, len(fresh))
 
-        await asyncio.gather(*(one(batch) for batch in batches))
+        await together(one(batch) for batch in batches)
 
     def get(self, text: str) -> F32 | None:
         """Returns the vector of a text, float32 (dim,); None when it has none."""

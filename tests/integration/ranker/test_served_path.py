@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -12,10 +13,13 @@ from fusionrec.common.v1 import event_pb2, item_pb2, serving_pb2
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 
+START_S = 240.0
+"""TensorFlow takes its time to start on a busy machine, seconds."""
 
-def ask(world, user="15", k=10, **options):
+
+def ask(ranker, user="15", k=10, **options):
     context = options.pop("context", None) or pb.RankingContext(user_id=user)
-    return world.ranker.Recommend(pb.RecommendRequest(context=context, k=k, **options), timeout=20)
+    return ranker.Recommend(pb.RecommendRequest(context=context, k=k, **options), timeout=20)
 
 
 def eventually(check, seconds=20.0):
@@ -30,13 +34,27 @@ def named(answer):
     return {one.component: one.fallback for one in answer.degraded}
 
 
-def test_training_without_candidates_says_what_to_do(refused):
+@contextmanager
+def up_again(ranker, *processes):
+    """Whatever becomes of the test: what it killed runs again, and nothing is degraded for the tests after it."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            if not process.is_running:
+                process.start()
+            process.wait_ready(START_S)
+        eventually(lambda: named(ask(ranker, skip_impressions=True)) == {})
+
+
+def test_training_without_candidates_says_what_to_do(trained):
+    refused = trained.job("ranker", "train", "--protocol", "new-items")
     assert refused.returncode == 2
-    assert "services.candidates train" in refused.stderr
+    assert "services.candidates train --protocol new-items" in refused.stderr
 
 
-def test_a_full_answer(trained):
-    answer = ask(trained, explain=True, include_titles=True)
+def test_a_full_answer(ranker, ingestion):
+    answer = ask(ranker, explain=True, include_titles=True)
     assert named(answer) == {}
     assert len(answer.results) == 10
     assert [one.position for one in answer.results] == list(range(1, 11))
@@ -45,16 +63,16 @@ def test_a_full_answer(trained):
     assert {one.kind for one in answer.served_by.models} == {"ranker", "candidates", "embedding"}
     stages = [one.stage for one in answer.served_by.timings]
     assert sorted(stages) == ["filter", "hydrate", "record", "score", "select", "sources"]
-    history = trained.ingestion.GetUserHistory(ingestion_pb.GetUserHistoryRequest(user_id="15", limit=1000))
+    history = ingestion.GetUserHistory(ingestion_pb.GetUserHistoryRequest(user_id="15", limit=1000))
     assert not {one.item_id for one in answer.results} & {event.item_id for event in history.events}
 
 
 @pytest.mark.parametrize("variant", ["", "gbdt", "linear"])
-def test_explanations_add_up_to_the_score(trained, variant):
+def test_explanations_add_up_to_the_score(ranker, variant):
     context = pb.RankingContext(user_id="15", variant=variant)
-    answer = ask(trained, context=context, explain=True, skip_impressions=True)
+    answer = ask(ranker, context=context, explain=True, skip_impressions=True)
     asked = [one.item_id for one in answer.results]
-    explained = trained.ranker.Explain(pb.ExplainRequest(context=context, item_ids=[*asked, "nothing"]), timeout=20)
+    explained = ranker.Explain(pb.ExplainRequest(context=context, item_ids=[*asked, "nothing"]), timeout=20)
     assert [one.item_id for one in explained.results] == asked
     assert explained.unknown_item_ids == ["nothing"]
     for shown, one in zip(answer.results, explained.results, strict=True):
@@ -72,29 +90,29 @@ def test_explanations_add_up_to_the_score(trained, variant):
             assert parts.sentence.endswith(".")
 
 
-def test_batch_equals_single(trained):
+def test_batch_equals_single(trained, ranker):
     requests = [
         pb.RecommendRequest(context=pb.RankingContext(user_id=user), k=7, skip_impressions=True)
         for user in (*trained.user_ids[:4], "a stranger")
     ]
-    together = trained.ranker.BatchRecommend(pb.BatchRecommendRequest(requests=requests), timeout=30)
+    together = ranker.BatchRecommend(pb.BatchRecommendRequest(requests=requests), timeout=30)
     for request, answer in zip(requests, together.responses, strict=True):
-        single = trained.ranker.Recommend(request, timeout=20)
+        single = ranker.Recommend(request, timeout=20)
         assert list(single.results) == list(answer.results)
 
 
-def test_a_stranger_is_cold_and_gets_an_answer(trained):
-    answer = ask(trained, user="never seen before")
+def test_a_stranger_is_cold_and_gets_an_answer(ranker):
+    answer = ask(ranker, user="never seen before")
     assert answer.temperature == serving_pb2.USER_TEMPERATURE_COLD
     assert len(answer.results) == 10
     assert named(answer) == {}
 
 
-def test_impressions_arrive_with_the_tokens_of_the_answer(trained):
-    answer = ask(trained, user="the watched one")
+def test_impressions_arrive_with_the_tokens_of_the_answer(ranker, ingestion):
+    answer = ask(ranker, user="the watched one")
 
     def impressions():
-        reply = trained.ingestion.GetUserHistory(
+        reply = ingestion.GetUserHistory(
             ingestion_pb.GetUserHistoryRequest(
                 user_id="the watched one", types=[event_pb2.EVENT_TYPE_IMPRESSION], limit=100
             )
@@ -107,39 +125,39 @@ def test_impressions_arrive_with_the_tokens_of_the_answer(trained):
         assert written[one.attribution_token].position == one.position
 
 
-def test_an_event_changes_the_next_answer(trained):
+def test_an_event_changes_the_next_answer(ranker, ingestion):
     context = pb.RankingContext(user_id="newcomer")
-    before = [one.item_id for one in ask(trained, context=context, skip_impressions=True).results]
+    before = [one.item_id for one in ask(ranker, context=context, skip_impressions=True).results]
     like = event_pb2.Event(user_id="newcomer", item_id=before[0], type=event_pb2.EVENT_TYPE_LIKE)
-    trained.ingestion.WriteEvents(ingestion_pb.WriteEventsRequest(events=[like]))
-    after = ask(trained, context=context, skip_impressions=True)
+    ingestion.WriteEvents(ingestion_pb.WriteEventsRequest(events=[like]))
+    after = ask(ranker, context=context, skip_impressions=True)
     assert before[0] not in {one.item_id for one in after.results}
     assert after.temperature == serving_pb2.USER_TEMPERATURE_WARM
 
 
-def test_a_new_item_is_recommended_to_a_fitting_user(trained):
-    starwars = trained.ingestion.GetItems(ingestion_pb.GetItemsRequest(item_ids=["260", "1196", "1210"])).items
+def test_a_new_item_is_recommended_to_a_fitting_user(ranker, ingestion):
+    starwars = ingestion.GetItems(ingestion_pb.GetItemsRequest(item_ids=["260", "1196", "1210"])).items
     history = event_pb2.History(
         events=[event_pb2.HistoryEvent(item_id=one.item_id, type=event_pb2.EVENT_TYPE_LIKE) for one in starwars]
     )
     item = item_pb2.Item(item_id="new-one", title="Star Wars: Episode VII - The Force Awakens")
-    trained.ingestion.UpsertItems(ingestion_pb.UpsertItemsRequest(items=[item]))
+    ingestion.UpsertItems(ingestion_pb.UpsertItemsRequest(items=[item]))
 
     def found():
-        answer = ask(trained, context=pb.RankingContext(history=history), k=10)
+        answer = ask(ranker, context=pb.RankingContext(history=history), k=10)
         return next((one for one in answer.results if one.item_id == "new-one"), None)
 
     assert eventually(found).is_new
-    pinned = trained.ranker.GetModelInfo(pb.GetModelInfoRequest()).model_version
-    answer = ask(trained, context=pb.RankingContext(history=history, model_version=pinned), k=100)
+    pinned = ranker.GetModelInfo(pb.GetModelInfoRequest()).model_version
+    answer = ask(ranker, context=pb.RankingContext(history=history, model_version=pinned), k=100)
     assert "new-one" not in {one.item_id for one in answer.results}
-    trained.ingestion.DeleteItem(ingestion_pb.DeleteItemRequest(item_id="new-one"))
+    ingestion.DeleteItem(ingestion_pb.DeleteItemRequest(item_id="new-one"))
     eventually(lambda: not found())
 
 
-def test_rank_orders_the_callers_own_items(trained):
+def test_rank_orders_the_callers_own_items(trained, ranker):
     asked = [*trained.item_ids[:50], "not in the catalogue"]
-    answer = trained.ranker.Rank(
+    answer = ranker.Rank(
         pb.RankRequest(context=pb.RankingContext(user_id="15"), item_ids=asked, explain=True), timeout=20
     )
     assert {one.item_id for one in answer.results} == set(asked)
@@ -147,44 +165,45 @@ def test_rank_orders_the_callers_own_items(trained):
     assert answer.unknown_item_ids == ["not in the catalogue"]
 
 
-def test_model_info_tells_versions_and_lineage(trained):
-    info = trained.ranker.GetModelInfo(pb.GetModelInfoRequest())
+def test_model_info_tells_versions_and_lineage(trained, ranker):
+    info = ranker.GetModelInfo(pb.GetModelInfoRequest())
     assert {one.name for one in info.fusions} == {"gbdt", "linear"}
     assert sum(one.is_default for one in info.fusions) == 1
     assert all(0 < one.validation["ndcg@10"] <= 1 for one in info.fusions)
     assert info.item_vectors >= len(trained.item_ids)
-    by_stage = {one.labels["stage"]: one for one in info.versions}
+    # Newest first: what is read last is the newest of its stage.
+    by_stage = {one.labels["stage"]: one for one in reversed(info.versions)}
     assert set(by_stage) == {"test", "serving"}
     assert by_stage["serving"].is_current
     assert by_stage["serving"].version == info.model_version
     assert all(set(one.lineage) == {"candidates", "embedding"} and one.data_sequence for one in info.versions)
 
 
-def test_a_pinned_version_pins_its_candidates(trained):
-    info = trained.ranker.GetModelInfo(pb.GetModelInfoRequest())
+def test_a_pinned_version_pins_its_candidates(ranker):
+    info = ranker.GetModelInfo(pb.GetModelInfoRequest())
     test = next(one for one in info.versions if one.labels["stage"] == "test")
-    answer = ask(trained, context=pb.RankingContext(user_id="15", model_version=test.version))
+    answer = ask(ranker, context=pb.RankingContext(user_id="15", model_version=test.version))
     models = {one.kind: one.version for one in answer.served_by.models}
     assert models["ranker"] == test.version
     assert models["candidates"] == test.lineage["candidates"]
     assert not any(one.attribution_token for one in answer.results)
 
 
-def test_an_unknown_variant_lists_the_loaded_ones(trained):
+def test_an_unknown_variant_lists_the_loaded_ones(ranker):
     with pytest.raises(grpc.RpcError) as caught:
-        ask(trained, context=pb.RankingContext(user_id="15", variant="deep"))
+        ask(ranker, context=pb.RankingContext(user_id="15", variant="deep"))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert "gbdt, linear" in caught.value.details()
 
 
-def test_training_again_swaps_without_a_failed_call(trained):
-    before = trained.ranker.GetModelInfo(pb.GetModelInfoRequest()).model_version
+def test_training_again_swaps_without_a_failed_call(trained, ranker):
+    before = ranker.GetModelInfo(pb.GetModelInfoRequest()).model_version
     failures, versions, stop = [], set(), threading.Event()
 
     def caller():
         while not stop.is_set():
             try:
-                answer = ask(trained, k=5, skip_impressions=True)
+                answer = ask(ranker, k=5, skip_impressions=True)
                 versions.add(next(one.version for one in answer.served_by.models if one.kind == "ranker"))
                 failures.extend(named(answer))
             except grpc.RpcError as error:
@@ -193,40 +212,38 @@ def test_training_again_swaps_without_a_failed_call(trained):
     threads = [threading.Thread(target=caller) for _ in range(2)]
     for thread in threads:
         thread.start()
-    ended = trained.train("ranker", "--fusion", "linear", "--progress", "json")
-    eventually(lambda: len(versions) == 2)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert ended.returncode == 0, ended.stderr
+    try:
+        ended = trained.job("ranker", "train", "--protocol", "warm", "--progress", "json")
+        assert ended.returncode == 0, ended.stderr
+        eventually(lambda: len(versions) == 2)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert all(json.loads(line).keys() >= {"stage", "done", "total"} for line in ended.stderr.splitlines())
     assert failures == []
     assert versions > {before}
 
 
-def test_neighbours_that_die_are_named_and_come_back(trained):
+def test_neighbours_that_die_are_named_and_come_back(trained, ranker):
     embedding, candidates = trained.processes["embedding"], trained.processes["candidates"]
-    embedding.kill9()
-    assert named(ask(trained)) == {"embedding": "cf_only"}
-    candidates.kill9()
-    both = ask(trained)
-    assert named(both) == {"embedding": "popular", "candidates": "popular"}
-    assert len(both.results) == 10
-    embedding.start()
-    embedding.wait_ready(240)
-    eventually(lambda: named(ask(trained)) == {"candidates": "text_only"})
-    candidates.start()
-    candidates.wait_ready(120)
-    eventually(lambda: named(ask(trained)) == {})
+    with up_again(ranker, embedding, candidates):
+        embedding.kill9()
+        assert named(ask(ranker)) == {"embedding": "cf_only"}
+        candidates.kill9()
+        both = ask(ranker)
+        assert named(both) == {"embedding": "popular", "candidates": "popular"}
+        assert len(both.results) == 10
+        embedding.start()
+        embedding.wait_ready(START_S)
+        eventually(lambda: named(ask(ranker)) == {"candidates": "text_only"})
 
 
-def test_ingestion_that_dies_is_named_and_comes_back(trained):
-    ask(trained)
+def test_ingestion_that_dies_is_named_and_comes_back(trained, ranker):
+    ask(ranker)
     ingestion = trained.processes["ingestion"]
-    ingestion.kill9()
-    answer = ask(trained)
-    assert named(answer) == {"ingestion": "full_fusion"}
-    assert answer.temperature == serving_pb2.USER_TEMPERATURE_HOT
-    ingestion.start()
-    ingestion.wait_ready(60)
-    eventually(lambda: named(ask(trained)) == {})
+    with up_again(ranker, ingestion):
+        ingestion.kill9()
+        answer = ask(ranker)
+        assert named(answer) == {"ingestion": "full_fusion"}
+        assert answer.temperature == serving_pb2.USER_TEMPERATURE_HOT

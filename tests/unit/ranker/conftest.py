@@ -1,27 +1,20 @@
-"""Small real data: a catalogue, a history, a table."""
+"""Small real data: a catalogue, a table; and a whole recommender over small neighbours."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from services.ranker.items.table import ItemTable
-from shared.data.nouns import Event, EventType, HistoryEvent, Item
-from shared.data.preferences import PreferenceRules
+from shared.data.nouns import Item
 
-START = datetime(2020, 1, 1, tzinfo=UTC)
-RULES = PreferenceRules()
-
-
-def rating(user: str, item: str, value: float, day: int) -> Event:
-    when = START + timedelta(days=day)
-    return Event(f"{user}-{item}-{day}", user, item, EventType.RATING, when, value)
+from .house import House, built
+from .samples import RULES, rating
 
 
-def seen(item: str, value: float = 5.0, day: int = 0, kind: EventType = EventType.RATING, text: str = ""):
-    return HistoryEvent(item, kind, START + timedelta(days=day), value if kind is EventType.RATING else None, text)
+@pytest.fixture
+async def house(tmp_path) -> House:
+    return built(tmp_path)
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from services.ranker.features.compute import FeatureInputs, compute, place_in_li
 from services.ranker.features.profile import TextProfile, UserProfile, profile_texts
 from services.ranker.features.registry import FEATURES, INDEX, LANGUAGE_MODEL, NAMES
 from services.ranker.nouns import CandidateTable
-from shared.data.nouns import EventType, Temperature
+from shared.data.nouns import EventType, Item, Temperature
 
-from .conftest import RULES, START, seen
+from .samples import RULES, START, seen
 
 DAY = 86_400
 
@@ -96,6 +96,23 @@ def test_liked_categories_are_worth_more_than_others(inputs):
     taste = column(inputs, "category_taste_mean")
     assert taste[2] > taste[0]
     assert column(inputs, "category_count").tolist() == [2, 1, 2, 0]
+
+
+def test_items_that_bring_columns_while_features_are_computed(inputs, monkeypatch):
+    expected = compute(inputs)
+    attributes = inputs.table.attributes
+    for name in ("categories", "numbers"):
+        original = getattr(attributes, name)
+
+        def meanwhile(rows, width, original=original, name=name):
+            made = original(rows, width)
+            turn = len(attributes.category_columns)
+            attributes.put(9, Item("later", categories=(f"new-{turn}",), attributes={f"{name}-{turn}": 1.0}))
+            return made
+
+        monkeypatch.setattr(attributes, name, meanwhile)
+    np.testing.assert_array_equal(compute(inputs), expected)
+    assert len(attributes.category_columns) > 5
 
 
 def test_the_order_of_the_candidates_does_not_matter(inputs):

@@ -10,7 +10,7 @@ from services.ranker.items.catalogue import Catalogue
 from services.ranker.pipeline.filter.filter import seen_items
 from shared.data.nouns import AttributeRule, EventType, Item, ItemFilter, SeenPolicy
 
-from .conftest import START, seen
+from .samples import START, seen
 
 HISTORY = [
     seen("rated", 2.0),

@@ -12,16 +12,18 @@ import pytest
 from services.ranker.items.follower import Follower
 from services.ranker.items.live import LiveItems
 from services.ranker.ports import Embedded
+from shared.background import supervised
 from shared.data.nouns import Item, LogRecord
 from shared.errors import DependencyUnavailable
 
-from .conftest import RULES, START
+from .samples import RULES, START, rating
 
 
 @dataclass
 class Batch:
     records: list
     caught_up: bool
+    cursor: str = "c"
 
 
 class Feed:
@@ -29,8 +31,10 @@ class Feed:
 
     def __init__(self):
         self.queue = asyncio.Queue()
+        self.cursors = []
 
-    async def follow(self, on_reset, cursor=""):  # noqa: ARG002 (the port's signature)
+    async def follow(self, on_reset, cursor=""):
+        self.cursors.append(cursor)
         while True:
             batch = await self.queue.get()
             if batch is None:
@@ -42,9 +46,12 @@ class Feed:
 @dataclass
 class Encoder:
     down: bool = False
+    broken: bool = False
     asked: list = field(default_factory=list)
 
     async def embed(self, texts, timeout_s, *, bulk=False):  # noqa: ARG002 (the port's signature)
+        if self.broken:
+            raise RuntimeError("a defect")
         if self.down:
             raise DependencyUnavailable("embedding", "not reachable")
         self.asked.append(list(texts))
@@ -61,7 +68,8 @@ async def until(check):
 async def world():
     live, feed, encoder = LiveItems(RULES), Feed(), Encoder()
     follower = Follower(live, feed, encoder)
-    tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(follower.embed())]
+    loops = (follower.follow, follower.embed)
+    tasks = [asyncio.create_task(supervised(loop, loop.__name__, restart_s=0.01)) for loop in loops]
     yield live, feed, encoder, follower
     for task in tasks:
         task.cancel()
@@ -106,3 +114,30 @@ async def test_a_replaced_log_is_read_anew(world):
     feed.queue.put_nowait(written("b"))
     await until(lambda: live.catalogue.get("b") is not None)
     assert live.catalogue.get("a") is None
+
+
+async def test_a_stretch_that_cannot_be_applied_does_not_end_the_loop(world):
+    live, feed, _, _ = world
+    feed.queue.put_nowait(Batch([LogRecord(1, None, Item(None))], caught_up=False, cursor="after-the-bad-one"))
+    feed.queue.put_nowait(written("b"))
+    await until(lambda: live.catalogue.get("b") is not None)
+    assert feed.cursors in ([""], ["", "after-the-bad-one"])
+
+
+async def test_a_defect_in_embedding_ends_neither_the_loop_nor_the_waiting(world):
+    live, feed, encoder, follower = world
+    encoder.broken = True
+    follower.begin_embedding()
+    feed.queue.put_nowait(written("a"))
+    await until(lambda: "a" in live.table.rows)
+    await asyncio.sleep(0.02)
+    encoder.broken = False
+    await until(lambda: live.table.vectors.count == 1)
+
+
+async def test_a_short_log_has_its_own_clock_at_its_end(world):
+    live, feed, _, follower = world
+    events = [LogRecord(day, START, rating("u", "a", 5, day)) for day in (1, 2, 3)]
+    feed.queue.put_nowait(Batch(events, caught_up=True))
+    await asyncio.wait_for(follower.caught_up.wait(), 10)
+    assert live.table.popularity.clock == int(rating("u", "a", 5, 3).timestamp.timestamp())

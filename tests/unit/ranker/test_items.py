@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.ranker.items import live as live_module
 from services.ranker.items.live import LiveItems
 from services.ranker.items.popularity import Popularity
 from services.ranker.items.table import ItemTable
@@ -18,7 +19,7 @@ from services.ranker.ports import Embedded
 from shared.data.nouns import EventType, Item, ItemDeleted, LogRecord, UserForgotten
 from shared.data.preferences import PreferenceRules
 
-from .conftest import RULES, START, rating
+from .samples import RULES, START, rating
 
 ALL = np.arange(6, dtype=np.intp)
 
@@ -100,8 +101,8 @@ def test_a_table_survives_saving(table, tmp_path):
     assert loaded.embedding_version == "e1"
     np.testing.assert_array_equal(loaded.centred(rows)[0], table.centred(rows)[0])
     np.testing.assert_array_equal(loaded.centred(rows)[1], table.centred(rows)[1])
-    np.testing.assert_array_equal(loaded.attributes.categories(rows), table.attributes.categories(rows))
-    np.testing.assert_array_equal(loaded.attributes.numbers(rows), table.attributes.numbers(rows))
+    np.testing.assert_array_equal(loaded.attributes.categories(rows, 5), table.attributes.categories(rows, 5))
+    np.testing.assert_array_equal(loaded.attributes.numbers(rows, 2), table.attributes.numbers(rows, 2))
     np.testing.assert_array_equal(loaded.popularity.mean_rating(rows), table.popularity.mean_rating(rows))
     np.testing.assert_array_equal(
         loaded.popularity.within(rows, [0], 10**10), table.popularity.within(rows, [0], 10**10)
@@ -157,18 +158,18 @@ class TestLive:
         assert live.take_waiting(10) == ["a"]
         assert not live.table.vectors.has(0)
 
-    def test_a_model_brings_its_vectors_along(self, table, items):
+    async def test_a_model_brings_its_vectors_along(self, table, items):
         live = self.make()
         live.apply([record(number, item) for number, item in enumerate(items)])
-        live.adopt(table)
+        await live.adopt(table)
         assert live.take_waiting(10) == ["d"]
         assert live.table.embedding_version == "e1"
         live.put_vectors(["d"], self.vectors([0, 1, 0], version="another"))
         assert not live.table.vectors.has(live.table.rows["d"])
 
-    def test_items_that_come_after_the_model_are_seeded_too(self, table, items):
+    async def test_items_that_come_after_the_model_are_seeded_too(self, table, items):
         live = self.make()
-        live.adopt(table)
+        await live.adopt(table)
         live.apply([record(number, item) for number, item in enumerate(items)])
         assert live.take_waiting(10) == ["d"]
         assert live.table.vectors.count == 3
@@ -182,9 +183,9 @@ class TestLive:
         assert live.catalogue.title("a") == "A"
         assert live.take_waiting(10) == ["a"]
 
-    def test_a_replaced_log_starts_anew(self, table):
+    async def test_a_replaced_log_starts_anew(self, table):
         live = self.make()
-        live.adopt(table)
+        await live.adopt(table)
         live.apply([record(1, Item("a", title="Alien")), record(2, rating("u", "a", 5, 0))])
         live.reset()
         assert len(live.catalogue) == 0
@@ -197,3 +198,39 @@ class TestLive:
         live = self.make(on_forgotten=told.append)
         live.apply([record(1, UserForgotten("u"))])
         assert told == ["u"]
+
+    async def test_what_changes_while_a_model_is_adopted_is_kept(self, table, items, monkeypatch):
+        live = self.make()
+        live.apply([record(number, item) for number, item in enumerate(items)])
+        gathered = live_module.seeding
+
+        def meanwhile(seed, own, catalogue):
+            made = gathered(seed, own, catalogue)
+            live.apply([record(10, replace(items[0], title="Another")), record(11, Item("late", title="Late"))])
+            return made
+
+        monkeypatch.setattr(live_module, "seeding", meanwhile)
+        before = live.table
+        await live.adopt(table)
+        assert live.table is not before
+        rows = live.table.rows
+        assert [live.table.vectors.has(rows[name]) for name in ("a", "b", "late")] == [False, True, False]
+        assert set(live.take_waiting(10)) == {"a", "d", "late"}
+        assert before.embedding_version == ""
+
+    async def test_a_log_that_is_replaced_while_a_model_is_adopted(self, table, items, monkeypatch):
+        live = self.make()
+        live.apply([record(number, item) for number, item in enumerate(items)])
+        gathered = live_module.seeding
+
+        def meanwhile(seed, own, catalogue):
+            made = gathered(seed, own, catalogue)
+            if "d" in own.rows:
+                live.reset()
+                live.apply([record(1, items[1])])
+            return made
+
+        monkeypatch.setattr(live_module, "seeding", meanwhile)
+        await live.adopt(table)
+        assert live.table.ids == ["b"]
+        assert live.table.vectors.take(np.zeros(1, dtype=np.intp))[0][0].tolist() == pytest.approx([0.8, 0.6, 0])

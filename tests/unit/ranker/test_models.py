@@ -13,10 +13,12 @@ from services.ranker.fusion.base import RankingLists
 from services.ranker.fusion.linear import LinearFusion
 from services.ranker.models.model import KIND, MODEL_FILE, load_model, save_model
 from services.ranker.models.shelf import ModelShelf, check_minimum
+from services.ranker.settings import RankerSettings
+from services.ranker.training.job import TrainingJob
 from shared.artifacts import ArtifactStore
 from shared.errors import CorruptData, InvalidField, ModelMismatch, ModelNotReady, NotFound
 
-from .conftest import RULES
+from .samples import RULES
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ async def test_the_shelf_keeps_the_versions_asked_for_last(publish):
     versions = [one(turn=str(turn)).version for turn in range(4)]
     shelf = ModelShelf(store, RULES, capacity=2)
     assert await shelf.get("") is None
-    await shelf.put_current(store.load(KIND, versions[3]))
+    shelf.use(await shelf.read(store.load(KIND, versions[3])))
     assert (await shelf.get(versions[3])) is shelf.current
     first = await shelf.get(versions[0])
     assert await shelf.get(versions[0]) is first
@@ -105,6 +107,27 @@ async def test_the_shelf_keeps_the_versions_asked_for_last(publish):
     notes = await shelf.versions()
     assert [note.version for note in notes] == versions[::-1]
     assert [note.is_current for note in notes] == [True, False, False, False]
+
+
+async def test_a_corrupt_or_pruned_version_does_not_hide_the_others(publish, tmp_path, monkeypatch):
+    store, one = publish
+    good, corrupt, pruned = one().version, one().version, one().version
+    (tmp_path / "store" / KIND / corrupt / "manifest.json").write_text("{")
+    listed = store.versions(KIND)
+    store.set_current(KIND, good)
+    store.delete(KIND, pruned)
+    monkeypatch.setattr(store, "versions", lambda _kind: listed)
+    notes = await ModelShelf(store, RULES, capacity=2).versions()
+    assert [note.version for note in notes] == [good]
+
+
+def test_a_corrupt_version_does_not_keep_old_ones_from_being_pruned(publish, tmp_path):
+    store, one = publish
+    labels = {"stage": "serving"}
+    versions = [one(**labels).version for _ in range(4)]
+    (tmp_path / "store" / KIND / versions[1] / "manifest.json").write_text("{")
+    TrainingJob(RankerSettings(keep_versions=2), None, None, None, store, None)._prune(labels)
+    assert store.versions(KIND) == [versions[3], versions[2], versions[1]]
 
 
 async def test_two_calls_for_a_version_load_it_once(publish):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ranker.pipeline.select import select
+from services.ranker.settings import RankerSettings
 
 
 def unit(rows: list[list[float]]) -> np.ndarray:
@@ -105,6 +106,13 @@ def test_new_items_never_double_or_lengthen_a_list(count, slots, every, fitting)
 @pytest.mark.parametrize(("asked", "k", "slots"), [(None, 10, 1), (None, 21, 2), (None, 1, 1), (0, 10, 0), (5, 3, 3)])
 def test_slots(asked, k, slots):
     assert select.new_item_slots(asked, k, 20) == slots
+
+
+def test_by_default_two_new_items_find_room_on_a_page_of_twenty():
+    every = RankerSettings().new_item_every
+    slots = select.new_item_slots(None, 20, every)
+    places = select.with_new_items(select.Selection.certain(list(range(20))), [90, 91], slots, every).places
+    assert (places[9], places[19]) == (90, 91)
 
 
 def test_only_new_items_among_the_best_texts_fit():

@@ -18,7 +18,7 @@ from shared.data.splits import Protocol, Stage
 from shared.errors import ModelNotReady, NotFound
 from shared.testing.movielens import movielens_events
 
-from .conftest import RULES, START, rating
+from .samples import RULES, START, rating
 
 
 def note(name, stage, sequence, protocol="warm", fold=None) -> VersionNote:

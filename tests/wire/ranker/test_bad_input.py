@@ -93,6 +93,12 @@ EMPTY_RULE = item_pb2.AttributeRule(name="year")
         ),
         (pb.BatchRecommendRequest(), "requests", "INVALID_FIELD"),
         (pb.BatchRecommendRequest(requests=[recommend()] * 101), "requests", "LIMIT_EXCEEDED"),
+        (pb.BatchRecommendRequest(requests=[recommend(k=1000)] * 11), "requests", "LIMIT_EXCEEDED"),
+        (
+            pb.BatchRecommendRequest(requests=[recommend(k=1000), *[recommend(k=501, explain=True)] * 2]),
+            "requests",
+            "LIMIT_EXCEEDED",
+        ),
         (pb.BatchRecommendRequest(requests=[recommend(), recommend(k=0)]), "requests[1].k", "INVALID_FIELD"),
         (pb.RankRequest(context=context()), "item_ids", "INVALID_FIELD"),
         (pb.RankRequest(context=context(), item_ids=["a", "b", "a"]), "item_ids[2]", "INVALID_FIELD"),

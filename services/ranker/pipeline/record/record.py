@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -40,12 +41,13 @@ class ImpressionRecorder:
         self._writer = writer
         self._capacity = capacity
         self._queue: deque[Event] = deque()
+        self._writing: list[Event] = []
         self._wake = asyncio.Event()
 
     def put(self, user_id: str, results: Sequence[Result]) -> None:
         """Queues one impression per result; the token doubles as event id, so that a retry stores it once."""
         now = datetime.now(UTC)
-        room = self._capacity - len(self._queue)
+        room = max(self._capacity - len(self._queue), 0)
         for result in results[:room]:
             self._queue.append(
                 Event(
@@ -58,32 +60,60 @@ class ImpressionRecorder:
                     position=result.position,
                 )
             )
-        dropped = len(results) - max(min(room, len(results)), 0)
+        dropped = max(len(results) - room, 0)
         if dropped:
             metrics.IMPRESSIONS.labels("dropped").inc(dropped)
         self._wake.set()
 
+    def forget(self, user_id: str) -> None:
+        """Drops what waits of a user: they were erased."""
+        self._queue = deque(event for event in self._queue if event.user_id != user_id)
+        self._writing = [event for event in self._writing if event.user_id != user_id]
+
     async def run(self) -> None:
-        """Writes what is queued until cancelled."""
+        """Writes what is queued until cancelled. Called again, it begins with what waits."""
+        self._wake.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
             await self.flush()
 
     async def flush(self) -> None:
-        """Writes all that is queued now."""
+        """Writes all that is queued now; when it is cancelled, what was not written waits again."""
         while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_WRITE_BATCH))]
-            await self._write(batch)
-
-    async def _write(self, batch: list[Event]) -> None:
-        for attempt in range(ATTEMPTS):
+            self._writing = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_WRITE_BATCH))]
             try:
-                written = await self._writer.write(batch, WRITE_TIMEOUT_S)
+                await self._write()
+            except asyncio.CancelledError:
+                # Also when it has arrived unheard: the event ids let it be stored once.
+                self._queue.extendleft(reversed(self._writing))
+                raise
+            except Exception:
+                metrics.IMPRESSIONS.labels("lost").inc(len(self._writing))
+                raise
+            finally:
+                self._writing = []
+
+    async def close(self, within_s: float) -> None:
+        """Writes what waits, for at most `within_s` seconds; what is left then is dropped and counted."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.flush()
+        if self._queue:
+            log.warning("impressions were dropped at the end", impressions=len(self._queue))
+            metrics.IMPRESSIONS.labels("dropped").inc(len(self._queue))
+            self._queue.clear()
+
+    async def _write(self) -> None:
+        for attempt in range(ATTEMPTS):
+            if not self._writing:
+                return
+            try:
+                written = await self._writer.write(self._writing, WRITE_TIMEOUT_S)
             except FusionrecError as error:
-                log.info("impressions wait", impressions=len(batch), attempt=attempt + 1, reason=error.message)
+                log.info("impressions wait", impressions=len(self._writing), attempt=attempt + 1, reason=error.message)
                 await asyncio.sleep(RETRY_S * 2**attempt)
                 continue
             metrics.IMPRESSIONS.labels("written").inc(written)
             return
-        metrics.IMPRESSIONS.labels("lost").inc(len(batch))
+        metrics.IMPRESSIONS.labels("lost").inc(len(self._writing))

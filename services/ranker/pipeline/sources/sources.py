@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.ranker.pipeline.call import CF_ONLY, FULL_FUSION, POPULAR, TEXT_ONLY
 from services.ranker.pipeline.sources.fallback import nearest, popular
-from shared.errors import DependencyUnavailable, ModelNotReady
+from shared.errors import CorruptData, DependencyUnavailable, ModelMismatch, ModelNotReady, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +28,22 @@ class Sources:
         self._timeouts = timeouts
 
     async def find(self, call: Call, query: CandidateQuery) -> CandidateTable | None:
-        """Returns candidates with evidence; None when the service cannot answer, which is noted as degradation."""
+        """Returns candidates with evidence; None when the service cannot answer, which is noted as degradation.
+
+        Raises:
+            ModelMismatch: the question names a ranker version whose candidates version is not served any more.
+
+        """
         with call.stages.stage(STAGE):
             try:
                 found = await self._finder.find(query, self._timeouts.candidates())
             except (DependencyUnavailable, ModelNotReady) as error:
+                call.degrade(COMPONENT, error.message, POPULAR)
+                return None
+            except (NotFound, CorruptData, ModelMismatch) as error:
+                # The caller has never named a candidates version: what is wrong with one is told as the ranker's own.
+                if query.model_version:
+                    raise _unfit(call, query.model_version, error.message) from error
                 call.degrade(COMPONENT, error.message, POPULAR)
                 return None
         for source, reason in found.failed.items():
@@ -59,3 +70,10 @@ class Sources:
         if embedding is not None and embedding.fallback == CF_ONLY:
             call.degrade("embedding", embedding.reason, fallback)
         return found
+
+
+def _unfit(call: Call, candidates_version: str, reason: str) -> ModelMismatch:
+    return ModelMismatch(
+        f"ranker {call.question.model_version} was published for candidates {candidates_version}, which cannot be "
+        f"used any more ({reason}); ask for a newer version, or for none"
+    )

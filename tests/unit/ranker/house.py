@@ -1,0 +1,166 @@
+"""A recommender over small neighbours in memory, to be asked through its ports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from services.ranker.explain.reasons import Reasons
+from services.ranker.features.registry import INDEX, NAMES
+from services.ranker.fusion.base import RankingLists
+from services.ranker.fusion.linear import LinearFusion
+from services.ranker.items.live import LiveItems
+from services.ranker.models.model import KIND, save_model
+from services.ranker.models.shelf import ModelShelf
+from services.ranker.nouns import CandidateTable, Question, RecommendRequest
+from services.ranker.pipeline.hydrate.hydrate import Hydrate
+from services.ranker.pipeline.hydrate.known import KnownHistories
+from services.ranker.pipeline.record.record import ImpressionRecorder
+from services.ranker.pipeline.sources.sources import Sources
+from services.ranker.pipeline.timeouts import Timeouts
+from services.ranker.ports import Embedded
+from services.ranker.recommender import Recommender
+from services.ranker.settings import RankerSettings
+from shared.artifacts import ArtifactStore
+from shared.data.nouns import Item, ItemFilter, LogRecord, SeenPolicy
+from shared.errors import DependencyUnavailable, ModelNotReady
+
+from .samples import RULES, START, rating, seen
+
+WORLD = [f"i{n}" for n in range(30)]
+
+
+@dataclass
+class Neighbours:
+    """Ingestion, embedding and candidates as small worlds in memory; each can be down."""
+
+    histories: dict = field(default_factory=dict)
+    vectors: dict = field(default_factory=dict)
+    down: set = field(default_factory=set)
+    failed_sources: dict = field(default_factory=dict)
+    embedding_version: str = "e1"
+    written: list = field(default_factory=list)
+    queries: list = field(default_factory=list)
+    refusal: Exception | None = None
+
+    def _check(self, component):
+        if component in self.down:
+            raise DependencyUnavailable(component, "not reachable")
+
+    async def history(self, user_id, limit, as_of, timeout_s):  # noqa: ARG002 (the port's signature)
+        self._check("ingestion")
+        return self.histories.get(user_id, [])[-limit:]
+
+    async def write(self, events, timeout_s):  # noqa: ARG002 (the port's signature)
+        self._check("ingestion")
+        self.written += events
+        return len(events)
+
+    async def embed(self, texts, timeout_s, *, bulk=False):  # noqa: ARG002 (the port's signature)
+        self._check("embedding")
+        rows = np.array([self.vectors[text] for text in texts], dtype=np.float32)
+        return Embedded(rows, np.ones(len(rows), dtype=bool), self.embedding_version)
+
+    async def find(self, query, timeout_s):  # noqa: ARG002 (the port's signature)
+        self._check("candidates")
+        if "candidates-model" in self.down:
+            raise ModelNotReady("no candidates model has been trained yet: run `fusionrec train`")
+        if self.refusal is not None:
+            raise self.refusal
+        self.queries.append(query)
+        ids = list(query.score_item_ids) or [one for one in WORLD if one not in {e.item_id for e in query.history}]
+        ids = ids if query.score_item_ids else ids[: query.k]
+        known = [one in WORLD for one in ids]
+        scores = np.array(
+            [-WORLD.index(one) if ok else np.nan for one, ok in zip(ids, known, strict=True)], dtype=np.float32
+        )
+        ranks = np.arange(1, len(ids) + 1, dtype=np.int32)
+        return CandidateTable(
+            ids,
+            (1 / (60 + ranks)).astype(np.float32),
+            np.zeros(len(ids), dtype=bool),
+            {"als": scores, "item_item": -scores, "text": scores},
+            {"als": ranks, "item_item": ranks, "text": ranks},
+            dict(self.failed_sources),
+            "c1",
+            "x1",
+        )
+
+    async def find_many(self, queries, timeout_s):
+        return [await self.find(query, timeout_s) for query in queries]
+
+
+def vector(number: int) -> np.ndarray:
+    made = np.zeros(8, dtype=np.float32)
+    made[number % 8], made[(number + 1) % 8] = 1, 0.2
+    return made / np.linalg.norm(made)
+
+
+def record(sequence, body):
+    return LogRecord(sequence, START, body)
+
+
+@dataclass
+class House:
+    near: Neighbours
+    live: LiveItems
+    shelf: ModelShelf
+    recommender: Recommender
+    recorder: ImpressionRecorder
+    store: ArtifactStore
+
+    async def train(self):
+        """Publishes a model that likes a high ALS score, and uses it."""
+        random = np.random.default_rng(0)
+        features = np.zeros((400, len(NAMES)), dtype=np.float32)
+        features[:, INDEX["als_place"]] = random.normal(size=400)
+        features[:, INDEX["has_cf"]] = 1
+        labels = (features[:, INDEX["als_place"]] < -0.8).astype(np.float32)
+        lists = RankingLists(features, labels, np.full(20, 20), np.ones(20, dtype=np.float32))
+        fusion = LinearFusion()
+        fusion.fit(lists, lists, NAMES)
+        folder = self.store_folder
+        folder.mkdir(exist_ok=True)
+        save_model(folder, {"linear": fusion}, "linear", {}, self.live.table)
+        manifest = self.store.publish(KIND, folder, lineage={"candidates": "c-pinned"})
+        model = await self.shelf.read(self.store.load(KIND))
+        await self.live.adopt(model.table)
+        self.shelf.use(model)
+        return manifest.version
+
+    async def ask(self, user="u", k=5, **options):
+        question = options.pop("question", None) or Question(user)
+        base = RecommendRequest(question, k, ItemFilter(), SeenPolicy.HIDE_ALL_SEEN)
+        return await self.recommender.recommend(replace(base, **options))
+
+
+def named(answer):
+    return {one.component: one.fallback for one in answer.degraded}
+
+
+def built(tmp_path) -> House:
+    """Returns a recommender over 30 items, one user with three ratings, nothing trained."""
+    settings = RankerSettings(artifacts=str(tmp_path / "store"))
+    near = Neighbours({"u": [seen("i0", 5, 1), seen("i1", 5, 2), seen("i2", 1, 3)]})
+    live = LiveItems(RULES)
+    texts = {f"T{n}": vector(n) for n in range(30)}
+    near.vectors = texts
+    live.apply(record(n, Item(f"i{n}", title=f"T{n}")) for n in range(30))
+    live.apply(record(100 + n, rating(f"v{n}", f"i{n % 7}", 5, n % 50)) for n in range(60))
+    waiting = live.take_waiting(100)
+    rows = np.array([texts[live.text(one)] for one in waiting], dtype=np.float32)
+    live.put_vectors(waiting, Embedded(rows, np.ones(30, dtype=bool), "e1"))
+    store = ArtifactStore(settings.artifacts)
+    shelf = ModelShelf(store, RULES, capacity=2)
+    timeouts = Timeouts(1.0, 1.0, 1.0, 0.6, lambda: None)
+    recorder = ImpressionRecorder(near, capacity=20)
+    hydrate = Hydrate(
+        near, near, live, KnownHistories(10), timeouts, preferences=RULES, history_limit=1000, profile_texts=20
+    )
+    recommender = Recommender(
+        settings, shelf, live, hydrate, Sources(near, timeouts), Reasons(near, timeouts), recorder
+    )
+    made = House(near, live, shelf, recommender, recorder, store)
+    made.store_folder = tmp_path / "made"
+    return made
