@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_NOTHING_TO_MEASURE = 2
 EXIT_INTERRUPTED = 130
+ALL = "all"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return serve(lambda: build(settings), settings, "evaluator")
     configure_logs("evaluator", level=settings.log_level, json_lines=settings.log_json)
     try:
-        report = asyncio.run(_run(settings, Protocol(parsed.protocol), parsed.progress))
+        report = asyncio.run(_run(settings, parsed))
     except (ModelNotReady, NotFound) as error:
         print(f"evaluator: {error.message}", file=sys.stderr)
         return EXIT_NOTHING_TO_MEASURE
@@ -56,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _run(settings: EvaluatorSettings, protocol: Protocol, progress_mode: str) -> Report:
-    with open_progress(progress_mode, sys.stderr) as progress:
+async def _run(settings: EvaluatorSettings, parsed: argparse.Namespace) -> Report:
+    with open_progress(parsed.progress, sys.stderr) as progress:
         async with open_job(settings, progress) as job:
-            report = await job.run(protocol)
+            report = await job.run(Protocol(parsed.protocol), all_variants=parsed.variants == ALL)
     await build_reports(settings).publish(report)
     return report
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="answer EvaluateRankings, ListReports and GetReport")
     run = commands.add_parser("run", help="measure the running services and store a report")
     run.add_argument("--protocol", choices=[str(one) for one in Protocol], default=str(Protocol.WARM))
+    run.add_argument("--variants", choices=[ALL, "default"], default=ALL, help="which fusions to measure")
     run.add_argument("--json", action="store_true", help="print the report as one JSON object, nothing else")
     run.add_argument("--progress", choices=["auto", "json"], default="auto", help="on standard error")
     return parser

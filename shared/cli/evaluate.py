@@ -42,8 +42,10 @@ def evaluate(session: Session, *, protocol: str | None, as_json: bool, retrain: 
         reports.show(report, out())
 
 
-def evaluate_protocol(services: Services, jobs: Jobs, protocol: Protocol, *, retrain: bool = False) -> dict[str, Any]:
-    """Runs one protocol over the served path; returns the report.
+def evaluate_protocol(
+    services: Services, jobs: Jobs, protocol: Protocol, *, retrain: bool = False, variants: str = "all"
+) -> dict[str, Any]:
+    """Runs one protocol over the served path; returns the report. `variants`: "all" fusions, or the "default" one.
 
     Raises:
         Refusal: training or evaluation failed.
@@ -53,7 +55,7 @@ def evaluate_protocol(services: Services, jobs: Jobs, protocol: Protocol, *, ret
     if retrain or not all(_has(services, service, protocol) for service in TRAINED):
         say(f"{protocol}: the versions to measure are {'trained anew' if retrain else 'not there yet: training them'}")
         train_protocol(services, jobs, protocol)
-    arguments = ["run", "--protocol", protocol, "--json", "--progress", "json"]
+    arguments = ["run", "--protocol", protocol, "--variants", variants, "--json", "--progress", "json"]
     output = jobs.run("evaluator", arguments, f"evaluate {protocol}")
     try:
         report = json.loads(output)

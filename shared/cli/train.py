@@ -74,7 +74,8 @@ def train_protocol(services: Services, jobs: Jobs, protocol: Protocol) -> None:
             EXIT_NO_DATA,
         )
     say(f"training ({protocol}) on {stats.events:,} events of {stats.users:,} users and {stats.items:,} items")
-    await_ready(services)
+    # The language model may still be warming up: the job reads the log meanwhile and then waits for it.
+    await_ready(services, ("ingestion",))
     for service in TRAINED:
         _train_one(services, jobs, service, protocol)
 

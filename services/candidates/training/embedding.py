@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from services.candidates.sources.attributes import AttributeEncoder
 from services.candidates.sources.text import ItemTexts, masked_rows
 from shared.data.texts import item_text, item_title
-from shared.errors import ModelMismatch
+from shared.errors import ModelMismatch, ModelNotReady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 STEP = 500
 """Texts of one call."""
+WARM_UP_S, WARM_UP_POLL_S = 180.0, 0.2
+"""How long a language model that is being loaded is waited for, and how often it is asked, seconds."""
 CALLS_UNDER_WAY = 2
 """While one call's texts are computed, the next call's wait in the embedding service: it is never idle."""
 
@@ -40,6 +43,7 @@ async def embed_items(
 
     Raises:
         DependencyUnavailable: it does not answer.
+        ModelNotReady: it has no model, and none within `WARM_UP_S`.
         ModelMismatch: it changed meanwhile.
 
     """
@@ -89,8 +93,7 @@ async def _embed(texts: Sequence[str], embedder: TextEmbedder, on_done: Callable
     try:
         while True:
             while len(under_way) < CALLS_UNDER_WAY and (start := next(starts, None)) is not None:
-                step = embedder.embed(texts[start : start + STEP], urgent=False)
-                under_way.append(asyncio.ensure_future(step))
+                under_way.append(asyncio.create_task(_embed_step(texts[start : start + STEP], embedder)))
             if not under_way:
                 return parts
             parts.append(await under_way[0])
@@ -101,3 +104,15 @@ async def _embed(texts: Sequence[str], embedder: TextEmbedder, on_done: Callable
         for call in under_way:
             call.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _embed_step(texts: Sequence[str], embedder: TextEmbedder) -> Embedded:
+    """Returns the vectors of one step; a service that is warming up is waited for, not one that does not answer."""
+    until = time.monotonic() + WARM_UP_S
+    while True:
+        try:
+            return await embedder.embed(texts, urgent=False)
+        except ModelNotReady:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(WARM_UP_POLL_S)

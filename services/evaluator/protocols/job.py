@@ -52,8 +52,8 @@ class EvaluationJob:
     concurrency: int
     seed: int
 
-    async def run(self, protocol: Protocol) -> Report:
-        """Returns the report of one protocol.
+    async def run(self, protocol: Protocol, *, all_variants: bool = True) -> Report:
+        """Returns the report of one protocol; of the fusions only the default one unless `all_variants`.
 
         Raises:
             ModelNotReady: no versions of the protocol's test stage are loaded.
@@ -67,7 +67,7 @@ class EvaluationJob:
         plan = await asyncio.to_thread(PLANS[protocol], snapshot, self.rules)
         if not plan.queries:
             raise NotFound(f"no user of the {len(snapshot.events)} events has a relevant test item: import more events")
-        measured = await self._measure_all(plan, versions)
+        measured = await self._measure_all(plan, versions, all_variants=all_variants)
         return self._report(plan, snapshot, versions, measured)
 
     async def _read(self, up_to: int) -> LogSnapshot:
@@ -80,7 +80,7 @@ class EvaluationJob:
 
         return await self.log.read(up_to, on_records)
 
-    async def _measure_all(self, plan: Plan, versions: Measurable) -> dict[str, Measured]:
+    async def _measure_all(self, plan: Plan, versions: Measurable, *, all_variants: bool) -> dict[str, Measured]:
         models = served_models(
             plan,
             ranker=self.ranker,
@@ -89,6 +89,7 @@ class EvaluationJob:
             candidates=self.candidates,
             candidates_version=versions.candidates.version,
             candidates_info=versions.candidates_info,
+            all_variants=all_variants,
             depth=max(self.ks),
             seed=self.seed,
         )

@@ -105,11 +105,12 @@ def served_models(
     candidates: Candidates,
     candidates_version: str,
     candidates_info: CandidatesInfo,
+    all_variants: bool,
     depth: int,
     seed: int,
 ) -> list[Model]:
-    """Returns everything to measure: the default fusion, the other variants, every source, the random floor."""
-    others = [variant for variant in ranker_info.variants if variant != ranker_info.default_variant]
+    """Returns what to measure: the default fusion, the other variants if wanted, every source, the random floor."""
+    others = [one for one in ranker_info.variants if all_variants and one != ranker_info.default_variant]
     fusions = [(FUSION, ""), *((f"{FUSION}:{variant}", variant) for variant in others)]
     return [
         *(ServedFusion(name, ranker, ranker_version, variant, depth, plan.pool) for name, variant in fusions),

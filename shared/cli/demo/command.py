@@ -93,7 +93,7 @@ def _play(running: _Running, jobs: Jobs, workspace: Workspace, steps: Steps) -> 
         story.live_event(services, cast)
         story.live_item(services, cast)
     with steps.step("evaluate the warm protocol over the served path"):
-        reports.show(evaluate_protocol(services, jobs, Protocol.WARM), out())
+        reports.show(evaluate_protocol(services, jobs, Protocol.WARM, variants="default"), out())
 
 
 def _import(services: Services, writing: Writing, source: movielens.RowsInMemory, workspace: Workspace) -> None:

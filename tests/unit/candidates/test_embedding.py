@@ -11,7 +11,7 @@ from services.candidates.sources.hyperparameters import TextParameters
 from services.candidates.sources.text import masked_rows
 from services.candidates.training.embedding import CALLS_UNDER_WAY, STEP, embed_items, titles_needed
 from shared.data.nouns import Item
-from shared.errors import DependencyUnavailable, ModelMismatch
+from shared.errors import DependencyUnavailable, ModelMismatch, ModelNotReady
 from shared.testing.hashing_embedder import HashingEmbedder
 
 
@@ -106,6 +106,32 @@ async def test_a_failure_ends_the_other_calls():
     assert embedder.under_way == 0
     assert embedder.cancelled == 1
     assert embedder.calls == CALLS_UNDER_WAY
+
+
+class WarmingEmbedder(HashingEmbedder):
+    """Has no model at first."""
+
+    left = 3
+
+    async def embed(self, texts, *, urgent):
+        self.left -= 1
+        if self.left >= 0:
+            raise ModelNotReady("loading")
+        return await super().embed(texts, urgent=urgent)
+
+
+async def test_a_model_that_is_being_loaded_is_waited_for(monkeypatch):
+    monkeypatch.setattr("services.candidates.training.embedding.WARM_UP_POLL_S", 0.0)
+    embedder = WarmingEmbedder(dim=8)
+    texts, _ = await embed_items(catalogue(3), np.zeros(3, bool), embedder, nobody)
+    assert embedder.left < 0
+    assert not np.isnan(texts.full).any()
+
+
+async def test_a_model_that_never_comes_is_told(monkeypatch):
+    monkeypatch.setattr("services.candidates.training.embedding.WARM_UP_S", 0.0)
+    with pytest.raises(ModelNotReady):
+        await embed_items(catalogue(3), np.zeros(3, bool), WarmingEmbedder(dim=8), nobody)
 
 
 async def test_a_model_that_changes_meanwhile_is_refused():

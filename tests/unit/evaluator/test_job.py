@@ -114,6 +114,11 @@ async def test_pinned_versions_and_depth_are_asked_for_and_the_log_is_read_up_to
     assert len(path.asked) == 4 * USERS
 
 
+async def test_of_the_fusions_only_the_default_one_is_measured_when_asked(in_memory, job_of):
+    report = (await job_of(ready_path(in_memory.path)).run(Protocol.WARM, all_variants=False)).as_json()
+    assert set(report["models"]) == {"fusion", "als", "popular", "random"}
+
+
 async def test_new_items_ranks_the_hidden_items_among_themselves(in_memory, job_of):
     path = ready_path(in_memory.path, "new-items")
     path.order["fusion"] = CATALOGUE[::2] + CATALOGUE[1::2]
