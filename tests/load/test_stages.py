@@ -56,7 +56,8 @@ def candidates(channel, world):
     async def call(number):
         user = world.user_ids[number % len(world.user_ids)]
         reply = await stub.GetCandidates(candidates_pb.GetCandidatesRequest(user_id=user, k=100), timeout=TIMEOUT_S)
-        assert len(reply.candidates) == 100
+        # Users of the slice who have seen most of it have fewer left.
+        assert 10 < len(reply.candidates) <= 100
 
     return call
 

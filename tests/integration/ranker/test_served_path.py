@@ -98,7 +98,11 @@ def test_batch_equals_single(trained, ranker):
     together = ranker.BatchRecommend(pb.BatchRecommendRequest(requests=requests), timeout=30)
     for request, answer in zip(requests, together.responses, strict=True):
         single = ranker.Recommend(request, timeout=20)
-        assert list(single.results) == list(answer.results)
+        assert [one.item_id for one in single.results] == [one.item_id for one in answer.results]
+        # The language model's sums depend on what shares a batch, in the last digit.
+        for alone, shared in zip(single.results, answer.results, strict=True):
+            assert alone.sources == shared.sources
+            assert shared.score == pytest.approx(alone.score, rel=1e-5, abs=1e-5)
 
 
 def test_a_stranger_is_cold_and_gets_an_answer(ranker):

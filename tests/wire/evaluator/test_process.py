@@ -90,7 +90,8 @@ def test_a_run_without_services_fails_in_one_line_and_prints_nothing_on_stdout(t
 
 def test_a_bad_setting_is_named():
     ended = run("serve", KS="[5]")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
+    assert "EVALUATOR_KS" in ended.stderr
     assert "must contain 10" in ended.stderr
     assert "Traceback" not in ended.stderr
 
