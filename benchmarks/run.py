@@ -66,8 +66,9 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
         _run("train", *options)
         trained = time.monotonic()
         latency = uvloop.run(recommend.run(addresses.address("ranker"), addresses.address("ingestion"), seconds))
-        fresh = uvloop.run(freshness.measure(addresses.address("ranker"), addresses.address("ingestion")))
         quality = json.loads(_run("evaluate", "--json", *options))
+        # Last: it writes users and items, which the protocols would count.
+        fresh = uvloop.run(freshness.measure(addresses.address("ranker"), addresses.address("ingestion")))
     return {
         "environment": describe(),
         "seconds": {"import": round(imported - started, 1), "train": round(trained - imported, 1)},
