@@ -75,7 +75,7 @@ $(VENV)/.%: requirements/%.lock scripts/link_tree.py | $(BIN)/python
 # uv is much faster; pip does the same where uv cannot be had or cannot reach the index.
 define install
 { $(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); } \
-	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r $(1) \
+	&& $(BIN)/uv pip install --python $(BIN)/python --no-deps -r $(1) \
 	|| { echo "uv cannot install it: trying pip"; \
 	     $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(1); }
 endef

@@ -5,7 +5,7 @@ Items are rows of one version's item table everywhere inside; ids exist at the e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from services.candidates.arrays import F32, I64, Mask
     from services.candidates.profile import Profile
-    from shared.data.nouns import Event, HistoryEvent, Item, LogRecord
+    from shared.data.nouns import HistoryEvent
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,52 +120,6 @@ class TextEmbedder(Protocol):
             DependencyUnavailable: the embedding service does not answer.
 
         """
-
-
-class LogBatch(Protocol):
-    """A stretch of the log."""
-
-    @property
-    def records(self) -> list[LogRecord]:
-        """The records, in order."""
-
-    @property
-    def cursor(self) -> str:
-        """The position after them."""
-
-    @property
-    def caught_up(self) -> bool:
-        """True when there was nothing after them."""
-
-
-class EventFeed(Protocol):
-    """The log, for ever: what is appended arrives within milliseconds."""
-
-    def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncIterator[LogBatch]:
-        """Yields the log from `cursor` on, resuming after interruptions.
-
-        Calls `on_reset` when the log was replaced by another one, which is then read from its start.
-        """
-
-
-class LogSnapshot(Protocol):
-    """All of the log up to a point."""
-
-    @property
-    def events(self) -> list[Event]:
-        """The events, in log order."""
-
-    @property
-    def items(self) -> dict[str, Item]:
-        """The catalogue as it stands then, by id."""
-
-    @property
-    def sequence(self) -> int:
-        """The last record's position."""
-
-    @property
-    def cursor(self) -> str:
-        """The cursor after it."""
 
 
 @dataclass(frozen=True)

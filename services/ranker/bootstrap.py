@@ -32,7 +32,7 @@ from shared.background import supervised
 from shared.data.nouns import EventType
 from shared.rpc.client import open_channel
 from shared.rpc.context import seconds_left
-from shared.rpc.feed import LogFeed, Snapshot, read_snapshot
+from shared.rpc.feed import LogFeed, read_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from services.ranker.settings import RankerSettings
     from shared.artifacts import Loaded, Manifest
+    from shared.data.log import LogSnapshot
     from shared.data.splits import Protocol
     from shared.rpc.server import Lifecycle
     from shared.telemetry.progress import JobProgress
@@ -200,7 +201,7 @@ async def train(
     """Runs the training job; see `TrainingJob.run`."""
     near = Neighbours.connect(settings)
 
-    async def snapshot(sequence: int) -> Snapshot:
+    async def snapshot(sequence: int) -> LogSnapshot:
         return await read_snapshot(near.feed, up_to=sequence)
 
     try:

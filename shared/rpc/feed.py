@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +11,7 @@ from fusionrec.common.v1 import event_pb2
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
+from shared.data.log import LogBatch, LogSnapshot
 from shared.data.nouns import Event, EventType, Item, ItemDeleted, LogRecord, UserForgotten
 from shared.errors import FieldError, FusionrecError, InvalidField, StaleCursor
 from shared.rpc import client
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 COMPONENT = "ingestion"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A stretch of the log: its records, the cursor after them, and whether the end was reached."""
-
-    records: list[LogRecord]
-    cursor: str
-    caught_up: bool
 
 
 def decode_record(message: pb.LogRecord) -> LogRecord:
@@ -67,7 +58,7 @@ class LogFeed:
         self._stub = pb_grpc.IngestionServiceStub(channel)
         self._exclude = [event_pb2.EventType.ValueType(t) for t in exclude_types]
 
-    async def read(self, cursor: str = "", *, follow: bool = False) -> AsyncGenerator[Batch]:
+    async def read(self, cursor: str = "", *, follow: bool = False) -> AsyncGenerator[LogBatch]:
         """Yields the log from `cursor` on; ends at its end unless `follow`. Records that cannot be read are left out.
 
         Raises:
@@ -78,9 +69,9 @@ class LogFeed:
         request = pb.ReadEventsRequest(cursor=cursor, follow=follow, exclude_types=self._exclude)
         async with contextlib.aclosing(client.stream(self._stub.ReadEvents(request), COMPONENT)) as messages:
             async for message in messages:
-                yield Batch(list(_readable(message.records)), message.cursor, message.caught_up)
+                yield LogBatch(list(_readable(message.records)), message.cursor, message.caught_up)
 
-    async def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncGenerator[Batch]:
+    async def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncGenerator[LogBatch]:
         """Yields the log for ever, resuming after every interruption.
 
         When the log turns out to be another one, `on_reset` is called (drop the live state) and reading
@@ -113,32 +104,9 @@ def _readable(messages: Iterable[pb.LogRecord]) -> Iterator[LogRecord]:
             log.error("a record of the log was skipped", sequence=message.sequence, reason=str(error))  # noqa: TRY400 (the data is wrong, not the code: a line, not a traceback)
 
 
-@dataclass
-class Snapshot:
-    """Everything in the log up to `sequence`: events in log order, the catalogue as it stands then."""
-
-    events: list[Event] = field(default_factory=list)
-    items: dict[str, Item] = field(default_factory=dict)
-    sequence: int = 0
-    cursor: str = ""
-
-    def apply(self, record: LogRecord) -> None:
-        """Adds one record."""
-        self.sequence = record.sequence
-        match record.body:
-            case Event() as event:
-                self.events.append(event)
-            case Item() as item:
-                self.items[item.item_id] = item
-            case ItemDeleted(item_id):
-                self.items.pop(item_id, None)
-            case UserForgotten(user_id):
-                self.events = [event for event in self.events if event.user_id != user_id]
-
-
 async def read_snapshot(
     feed: LogFeed, *, up_to: int | None = None, on_batch: Callable[[int], None] | None = None
-) -> Snapshot:
+) -> LogSnapshot:
     """Reads the log from the start; stops after sequence `up_to` when that is given.
 
     `on_batch(records)` is told of progress.
@@ -147,7 +115,7 @@ async def read_snapshot(
         DependencyUnavailable: ingestion does not answer.
 
     """
-    snapshot = Snapshot()
+    snapshot = LogSnapshot()
     async with contextlib.aclosing(feed.read()) as batches:
         async for batch in batches:
             for record in batch.records:

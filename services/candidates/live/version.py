@@ -17,8 +17,8 @@ from shared.telemetry import metrics
 if TYPE_CHECKING:
     from services.candidates.live.enricher import Enricher
     from services.candidates.live.histories import LiveHistories
-    from services.candidates.ports import EventFeed
     from services.candidates.versions.version import Version
+    from shared.data.log import EventFeed
     from shared.data.nouns import LogRecord
     from shared.data.preferences import PreferenceRules
 

@@ -22,12 +22,13 @@ from shared.errors import CorruptData, NotFound
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from services.candidates.ports import LogSnapshot, TextEmbedder
+    from services.candidates.ports import TextEmbedder
     from services.candidates.sources.hyperparameters import Hyperparameters
     from services.candidates.sources.text import ItemTexts
     from services.candidates.training.likes import Likes
     from services.candidates.training.plan import PlannedVersion
     from shared.artifacts import ArtifactStore, Manifest
+    from shared.data.log import LogSnapshot
     from shared.data.preferences import PreferenceRules
     from shared.data.splits import Protocol, Stage
     from shared.telemetry.progress import JobProgress

@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
 from shared.errors import FusionrecError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     from services.ranker.items.live import LiveItems
     from services.ranker.ports import TextEncoder
-    from shared.data.nouns import LogRecord
+    from shared.data.log import EventFeed
 
 log = structlog.get_logger(__name__)
 
 EMBED_BATCH = 64
 EMBED_TIMEOUT_S = 20.0
 RETRY_S = 0.1
-
-
-class LogBatch(Protocol):
-    """A stretch of the log."""
-
-    @property
-    def records(self) -> list[LogRecord]:
-        """The records, in order."""
-
-    @property
-    def cursor(self) -> str:
-        """The cursor after them."""
-
-    @property
-    def caught_up(self) -> bool:
-        """True when there was nothing after them."""
-
-
-class EventFeed(Protocol):
-    """The log, for ever; `on_reset` is called when it was replaced by another one."""
-
-    def follow(self, on_reset: Callable[[], None], cursor: str = "") -> AsyncIterator[LogBatch]:
-        """Yields the log from `cursor` on, resuming after interruptions."""
 
 
 class Follower:

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.registry import fusion_class
@@ -32,26 +32,11 @@ if TYPE_CHECKING:
     from services.ranker.training.versions import CandidateVersions
     from shared.artifacts import ArtifactStore, Manifest
     from shared.data import splits
-    from shared.data.nouns import Event, Item
+    from shared.data.log import LogSnapshot
+    from shared.data.nouns import Event
     from shared.telemetry.progress import JobProgress
 
 INFO_TIMEOUT_S = 10.0
-
-
-class LogSnapshot(Protocol):
-    """All of the log up to a point."""
-
-    @property
-    def events(self) -> list[Event]:
-        """The events, in log order."""
-
-    @property
-    def items(self) -> dict[str, Item]:
-        """The catalogue as it stands then, by id."""
-
-    @property
-    def cursor(self) -> str:
-        """The cursor after it."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from services.candidates.bootstrap import build
 from services.candidates.settings import CandidatesSettings
 from services.candidates.training.job import TrainingJob
 from shared.artifacts import ArtifactStore
+from shared.data.log import LogSnapshot
 from shared.data.nouns import Event, EventType, Item
 from shared.data.splits import Protocol, Stage
-from shared.rpc.feed import Snapshot
 from shared.testing.hashing_embedder import HashingEmbedder
 from shared.testing.servers import served
 
@@ -32,7 +32,7 @@ def snapshot():
         if (user + item) % 3 == 0
     ]
     items = {f"i{number}": Item(f"i{number}", f"title {number}", categories=("c",)) for number in range(20)}
-    return Snapshot(events, items, sequence=260, cursor="")
+    return LogSnapshot(events, items, sequence=260, cursor="")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
