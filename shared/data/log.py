@@ -1,4 +1,4 @@
-"""The event log as its readers see it: stretches while following, a snapshot for a job. Filled by `shared/rpc/feed.py`."""
+"""The event log as its readers see it: stretches to follow, a snapshot for a job. `shared/rpc/feed.py` fills them."""
 
 from __future__ import annotations
 
