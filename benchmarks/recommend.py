@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections import defaultdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import grpc.aio
 import numpy as np
 import uvloop
 from fusionrec.channel import connect_aio
@@ -24,14 +20,10 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 from fusionrec.ranker.v1 import ranker_service_pb2 as ranker_pb
 from fusionrec.ranker.v1 import ranker_service_pb2_grpc as ranker_grpc
 
-from benchmarks.echo_server import METHOD
+from benchmarks.echo import measure_echo
 from benchmarks.environment import describe
-from benchmarks.loadgen import closed_loop, open_loop
+from benchmarks.loadgen import at_concurrencies, closed_loop, open_loop, ratios
 
-if TYPE_CHECKING:
-    from benchmarks.loadgen import Call
-
-CONCURRENCIES = (1, 16)
 USERS = 500
 
 
@@ -44,32 +36,6 @@ async def _users(address: str) -> list[str]:
             if len(users) >= USERS:
                 break
     return list(users)[:USERS]
-
-
-async def _measure(call: Call, seconds: float) -> dict[str, dict[str, float]]:
-    await closed_loop(call, concurrency=4, seconds=min(seconds, 3.0))
-    return {
-        f"concurrency {n}": (await closed_loop(call, concurrency=n, seconds=seconds)).summary() for n in CONCURRENCIES
-    }
-
-
-async def _echo(seconds: float) -> dict[str, dict[str, float]]:
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("echo_server.py"))], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert server.stdout is not None  # noqa: S101
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{int(server.stdout.readline())}") as channel:
-            echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-            payload = b"x" * 64
-
-            async def call(_number: int) -> object:
-                return await echo(payload)
-
-            return await _measure(call, seconds)
-    finally:
-        server.terminate()
-        server.wait()
 
 
 async def _recommend(address: str, users: list[str], seconds: float) -> dict[str, Any]:
@@ -86,7 +52,7 @@ async def _recommend(address: str, users: list[str], seconds: float) -> dict[str
                 stages[timing.stage].append(timing.compute_us)
             return reply
 
-        closed = await _measure(call, seconds)
+        closed = await at_concurrencies(call, seconds)
         half = closed["concurrency 16"]["calls_per_s"] / 2
         opened = await open_loop(call, per_second=max(half, 1.0), seconds=seconds)
         stages.clear()
@@ -101,21 +67,14 @@ async def _recommend(address: str, users: list[str], seconds: float) -> dict[str
 async def run(ranker: str, ingestion: str, seconds: float) -> dict[str, Any]:
     """Measures echo and Recommend one after the other; returns figures, ratios and the environment."""
     users = await _users(ingestion)
-    echo = await _echo(seconds)
+    echo = await measure_echo(seconds)
     recommend = await _recommend(ranker, users, seconds)
-    ratios = {
-        name: {
-            "calls_per_s": round(recommend["closed_loop"][name]["calls_per_s"] / figures["calls_per_s"], 4),
-            "p50": round(recommend["closed_loop"][name]["p50_ms"] / figures["p50_ms"], 2),
-        }
-        for name, figures in echo.items()
-    }
     return {
         "benchmark": "recommend",
         "environment": describe(),
         "echo": echo,
         "recommend": recommend,
-        "recommend_to_echo": ratios,
+        "recommend_to_echo": ratios(recommend["closed_loop"], echo),
     }
 
 

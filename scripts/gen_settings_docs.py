@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import importlib
+import inspect
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.metrics import Counter, MetricWrapperBase
 
-from shared.rpc.settings import ServerSettings
+from shared.rpc.settings import NESTED, ServerSettings
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -52,11 +56,31 @@ def page() -> str:
 
 
 def _table(prefix: str, fields: dict[str, FieldInfo]) -> str:
-    rows = [
-        f"| `{prefix}{name.upper()}` | {_default(field)} | {_flat(field.description or '')} |\n"
-        for name, field in fields.items()
-    ]
+    rows: list[str] = []
+    for name, field in fields.items():
+        variable = f"{prefix}{name.upper()}"
+        if dataclasses.is_dataclass(field.default):
+            rows += _group(variable, field.default, field.description or "")
+        else:
+            rows.append(_row(variable, _default(field), field.description or ""))
     return "| variable | default | what |\n|---|---|---|\n" + "".join(rows)
+
+
+def _group(variable: str, values: Any, group: str) -> list[str]:
+    """Returns the rows of a group of settings, the fields of a dataclass and the strings below them."""
+    (body,) = ast.parse(inspect.getsource(type(values))).body
+    docs: dict[str, str] = {}
+    for field, below in pairwise(body.body):  # type: ignore[attr-defined]  # a class has a body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            docs[field.target.id] = ast.literal_eval(below.value)
+    return [
+        _row(f"{variable}{NESTED}{name.upper()}", f"`{value}`" if str(value) else "empty", f"{group} {docs[name]}")
+        for name, value in dataclasses.asdict(values).items()
+    ]
+
+
+def _row(variable: str, default: str, what: str) -> str:
+    return f"| `{variable}` | {default} | {_flat(what)} |\n"
 
 
 def _default(field: FieldInfo) -> str:

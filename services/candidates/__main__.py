@@ -37,6 +37,17 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train all sources on the log and publish them")
     train.add_argument("--protocol", required=True, choices=[one.value for one in Protocol])
     train.add_argument("--stages", default="", help="stages to train, comma separated; all of the protocol's if empty")
+    train.add_argument(
+        "--events",
+        default="",
+        help="folder or URL of an export (python -m services.ingestion export), read in place of the log",
+    )
+    train.add_argument(
+        "--engine",
+        choices=["process", "spark"],
+        default="process",
+        help="what fits the matrix factorisation; spark (docs/spark.md) needs --events",
+    )
     train.add_argument("--progress", choices=["auto", "json"], default="auto", help="how progress is reported")
     return parser
 
@@ -44,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _train(settings: CandidatesSettings, options: argparse.Namespace) -> int:
     import asyncio
 
-    from services.candidates.bootstrap import train
+    from services.candidates.bootstrap import train, train_on_spark
     from services.candidates.training.job import NothingToLearn
     from services.candidates.training.plan import stages_of
     from shared.errors import FusionrecError
@@ -58,9 +69,15 @@ def _train(settings: CandidatesSettings, options: argparse.Namespace) -> int:
     unknown = [name for name in asked if name not in valid]
     if unknown:
         return _refuse(f"protocol {protocol} has no stage {unknown[0]}: use {', '.join(valid)}", NO_DATA)
+    if options.engine == "spark" and not options.events:
+        return _refuse("the engine spark reads an export: name it with --events (docs/spark.md)", NO_DATA)
     try:
         with open_progress(options.progress, sys.stderr) as progress:
-            manifests = asyncio.run(train(settings, protocol, [valid[name] for name in asked], progress))
+            stages = [valid[name] for name in asked]
+            if options.engine == "spark":
+                manifests = asyncio.run(train_on_spark(settings, protocol, stages, progress, options.events))
+            else:
+                manifests = asyncio.run(train(settings, protocol, stages, progress, options.events))
     except NothingToLearn as error:
         return _refuse(str(error), NO_DATA)
     except FusionrecError as error:

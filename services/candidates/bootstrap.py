@@ -13,6 +13,7 @@ from services.candidates.adapters.grpc_embedder import GrpcEmbedder
 from services.candidates.adapters.grpc_histories import GrpcHistories
 from services.candidates.live.enricher import Enricher
 from services.candidates.live.histories import LiveHistories
+from services.candidates.live.learner import Learner
 from services.candidates.live.version import LiveVersion
 from services.candidates.merge.finder import CandidateFinder
 from services.candidates.service import CandidatesService
@@ -22,6 +23,7 @@ from services.candidates.versions.version import KIND
 from services.candidates.workers import Workers
 from shared.artifacts import ArtifactStore, ArtifactWatcher
 from shared.data.nouns import EventType
+from shared.data.splits import Stage
 from shared.rpc.client import open_channel
 from shared.rpc.feed import LogFeed, read_snapshot
 
@@ -30,11 +32,14 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from services.candidates.ports import TextEmbedder
+    from services.candidates.adapters.parquet_log import ParquetLog
+    from services.candidates.ports import AlsEngine, TextEmbedder
     from services.candidates.settings import CandidatesSettings
+    from services.candidates.training.job import TrainingJob
+    from services.candidates.training.quotas import QuotaLearner
     from services.candidates.versions.version import Version
     from shared.artifacts import Loaded, Manifest
-    from shared.data.splits import Protocol, Stage
+    from shared.data.splits import Protocol
     from shared.rpc.server import Lifecycle
     from shared.telemetry.progress import JobProgress
 
@@ -90,7 +95,14 @@ class CandidatesApp:
         )
         self._service = CandidatesService(
             versions=self._versions,
-            finder=CandidateFinder(per_source=settings.per_source, rrf_k=settings.rrf_k),
+            finder=CandidateFinder(
+                per_source=settings.per_source,
+                rrf_k=settings.rrf_k,
+                weights=settings.weights,
+                new_item_share=settings.new_item_share,
+                default=settings.asked_sources,
+                by_quotas=settings.merge == "quotas",
+            ),
             histories=self._histories,
             embedder=self._embedder,
             rules=settings.rules,
@@ -125,8 +137,10 @@ class CandidatesApp:
             version,
             feed=self._feed,
             enricher=Enricher(version, self._embedder, self._workers),
+            learner=Learner(version, self._histories, self._settings.rules, self._workers),
             histories=self._histories,
             rules=self._settings.rules,
+            limits=self._settings.live_limits,
         )
 
     async def _use(self, loaded: Loaded) -> None:
@@ -141,33 +155,87 @@ class CandidatesApp:
 
 
 async def train(
-    settings: CandidatesSettings, protocol: Protocol, stages: Sequence[Stage], progress: JobProgress
+    settings: CandidatesSettings, protocol: Protocol, stages: Sequence[Stage], progress: JobProgress, export: str = ""
 ) -> list[Manifest]:
-    """Reads the log, trains and publishes; returns the manifests.
+    """Reads the log, or an export of it, trains and publishes; returns the manifests.
 
     Raises:
         NothingToLearn: the log holds nothing to train on.
+        NotFound, CorruptData: there is no such export, or it is damaged.
         DependencyUnavailable: ingestion or embedding does not answer.
 
     """
+    read = 0
+
+    def on_batch(records: int) -> None:
+        nonlocal read
+        read += records
+        progress.update("read", read, 0)
+
+    async with open_channel(settings.ingestion_address) as ingestion, open_channel(settings.embedding_address) as other:
+        if export:
+            snapshot = _parquet(export).snapshot(on_batch)
+        else:
+            snapshot = await read_snapshot(LogFeed(ingestion, exclude_types=[EventType.IMPRESSION]), on_batch=on_batch)
+        return await _job(settings, other, progress).run(protocol, stages, snapshot)
+
+
+async def train_on_spark(
+    settings: CandidatesSettings, protocol: Protocol, stages: Sequence[Stage], progress: JobProgress, export: str
+) -> list[Manifest]:
+    """As `train`, with Spark for the matrix factorisation; the stage `serving` alone is judged in Spark, too.
+
+    Raises:
+        NothingToLearn: the export holds nothing to train on.
+        NotFound, CorruptData: there is no such export, or it is damaged.
+        DependencyUnavailable: Spark cannot be started or fails, or embedding does not answer.
+
+    """
+    from services.candidates.adapters.spark_session import spark_session
+
+    log = _parquet(export)
+    with spark_session(settings.spark_master, settings.spark_conf) as session:
+        # Both need PySpark, which `spark_session` asks for with words of its own.
+        from services.candidates.adapters.spark_als import SparkAls
+        from services.candidates.adapters.spark_likes import SparkLog
+
+        async with open_channel(settings.embedding_address) as embedding:
+            if list(stages) == [Stage.SERVING]:
+                judged = SparkLog(session, log.event_files, settings.rules)
+                engine = SparkAls(session, settings.spark_als, judged)
+                return await _job(settings, embedding, progress, engine).run_serving(log.catalogue(), judged)
+            engine = SparkAls(session, settings.spark_als)
+            return await _job(settings, embedding, progress, engine).run(protocol, stages, log.snapshot())
+
+
+def _parquet(export: str) -> ParquetLog:
+    # The server needs no pyarrow.
+    from services.candidates.adapters.parquet_log import ParquetLog
+
+    return ParquetLog(export)
+
+
+def _job(
+    settings: CandidatesSettings, embedding: grpc.aio.Channel, progress: JobProgress, engine: AlsEngine | None = None
+) -> TrainingJob:
     # The server needs neither this nor SciPy, which it brings along and which takes half a second to import.
     from services.candidates.training.job import TrainingJob
 
-    async with open_channel(settings.ingestion_address) as ingestion, open_channel(settings.embedding_address) as other:
-        read = 0
+    return TrainingJob(
+        embedder=GrpcEmbedder(embedding),
+        store=ArtifactStore(settings.artifacts),
+        rules=settings.rules,
+        parameters=settings.hyperparameters,
+        sources=settings.trained_sources,
+        keep_versions=settings.keep_versions,
+        progress=progress,
+        quotas=_quota_learner(settings) if settings.learn_quotas else None,
+        als_engine=engine,
+    )
 
-        def on_batch(records: int) -> None:
-            nonlocal read
-            read += records
-            progress.update("read", read, 0)
 
-        snapshot = await read_snapshot(LogFeed(ingestion, exclude_types=[EventType.IMPRESSION]), on_batch=on_batch)
-        job = TrainingJob(
-            embedder=GrpcEmbedder(other),
-            store=ArtifactStore(settings.artifacts),
-            rules=settings.rules,
-            parameters=settings.hyperparameters,
-            keep_versions=settings.keep_versions,
-            progress=progress,
-        )
-        return await job.run(protocol, stages, snapshot)
+def _quota_learner(settings: CandidatesSettings) -> QuotaLearner:
+    from services.candidates.adapters.faiss_flat import FlatIndex
+    from services.candidates.training.quotas import QuotaLearner
+
+    return QuotaLearner(FlatIndex, settings.asked_sources, settings.rules)

@@ -8,7 +8,7 @@ from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.common.v1 import serving_pb2
 
 from services.candidates.convert_evidence import encode_evidence
-from services.candidates.queries import CandidateQuery, SimilarQuery
+from services.candidates.queries import CandidateQuery, MergeMethod, SimilarQuery, UsersQuery
 from services.candidates.versions.version import KIND
 from shared.data import limits
 from shared.data.validation import check_count, check_id, check_int, check_text
@@ -26,7 +26,14 @@ from shared.rpc.convert import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.candidates.queries import CandidateAnswer, CandidateSet, Served, ServiceInfo, SimilarAnswer
+    from services.candidates.queries import (
+        CandidateAnswer,
+        CandidateSet,
+        Served,
+        ServiceInfo,
+        SimilarAnswer,
+        UsersAnswer,
+    )
 
 MAX_SOURCES = 32
 """Source names in one request: more than there are sources of any version."""
@@ -67,6 +74,7 @@ def decode_candidates(message: pb.GetCandidatesRequest, prefix: str = "") -> Can
         ),
         model_version=check_id(message.model_version, f"{prefix}model_version", required=False),
         as_of=decode_time(message.as_of, f"{prefix}as_of") if message.HasField("as_of") else None,
+        merge_method=_decode_merge_method(message.merge_method, f"{prefix}merge_method"),
     )
 
 
@@ -86,8 +94,14 @@ def decode_batch(message: pb.BatchGetCandidatesRequest) -> list[CandidateQuery]:
     return queries
 
 
-def encode_candidates(answer: CandidateAnswer) -> pb.GetCandidatesResponse:
-    """Returns the message of an answer."""
+def _decode_merge_method(number: int, field: str) -> MergeMethod:
+    if number not in pb.MergeMethod.values():
+        raise InvalidField(field, number, "a MergeMethod", "leave it unset for the service's own")
+    return MergeMethod(number)
+
+
+def encode_candidates(answer: CandidateAnswer, *, by_column: bool) -> pb.GetCandidatesResponse:
+    """Returns the message of an answer, the candidates one by one or by column."""
     message = pb.GetCandidatesResponse(
         sources=[
             pb.SourceReport(
@@ -101,14 +115,30 @@ def encode_candidates(answer: CandidateAnswer) -> pb.GetCandidatesResponse:
         ],
         temperature=serving_pb2.UserTemperature.ValueType(answer.temperature),
         served_by=_encode_served(answer.served),
+        merge_method=pb.MergeMethod.ValueType(answer.candidates.merge_method),
+        reason=answer.candidates.reason,
     )
-    _add_candidates(message, answer.candidates)
+    if by_column:
+        _set_columns(message.columns, answer.candidates)
+    else:
+        _add_candidates(message, answer.candidates)
     return message
 
 
-def encode_batch(answers: Iterable[CandidateAnswer]) -> pb.BatchGetCandidatesResponse:
-    """Returns the message of a batch's answers."""
-    return pb.BatchGetCandidatesResponse(responses=[encode_candidates(one) for one in answers])
+def encode_batch(answers: Iterable[CandidateAnswer], by_column: Iterable[bool]) -> pb.BatchGetCandidatesResponse:
+    """Returns the message of a batch's answers, each one by one or by column."""
+    pairs = zip(answers, by_column, strict=True)
+    return pb.BatchGetCandidatesResponse(responses=[encode_candidates(one, by_column=how) for one, how in pairs])
+
+
+def _set_columns(message: pb.CandidateColumns, found: CandidateSet) -> None:
+    evidence = found.evidence
+    message.item_ids.extend(found.item_ids)
+    message.scores = found.scores.astype("<f4").tobytes()
+    message.is_new = found.is_new.astype("u1").tobytes()
+    ranks, scores = evidence.ranks.astype("<i4").T, evidence.scores.astype("<f4").T
+    for name, own_ranks, own_scores in zip(evidence.names, ranks, scores, strict=True):
+        message.evidence.add(source=name, ranks=own_ranks.tobytes(), scores=own_scores.tobytes())
 
 
 def _add_candidates(message: pb.GetCandidatesResponse, found: CandidateSet) -> None:
@@ -157,6 +187,31 @@ def encode_similar(answer: SimilarAnswer) -> pb.GetSimilarItemsResponse:
     )
 
 
+def decode_users(message: pb.GetSimilarUsersRequest) -> UsersQuery:
+    """Returns the query.
+
+    Raises:
+        InvalidField, LimitExceeded: a field breaks the contract.
+
+    """
+    has_history = message.HasField("history")
+    return UsersQuery(
+        user_id=check_id(message.user_id, "user_id", required=not has_history),
+        history=tuple(decode_history(message.history, "history")) if has_history else None,
+        k=check_int(message.k, "k", 1, limits.MAX_SIMILAR),
+        model_version=check_id(message.model_version, "model_version", required=False),
+    )
+
+
+def encode_users(answer: UsersAnswer) -> pb.GetSimilarUsersResponse:
+    """Returns the message of an answer."""
+    pairs = zip(answer.user_ids, answer.similarities, strict=True)
+    return pb.GetSimilarUsersResponse(
+        users=[pb.SimilarUser(user_id=user_id, similarity=similarity) for user_id, similarity in pairs],
+        served_by=_encode_served(answer.served),
+    )
+
+
 def decode_info(message: pb.GetIndexInfoRequest) -> str:
     """Returns the version asked for, empty for the current one.
 
@@ -174,16 +229,29 @@ def encode_info(info: ServiceInfo) -> pb.GetIndexInfoResponse:
         index_version=info.index_version,
         embedding_version=info.embedding_version,
         sources=[
-            pb.SourceInfo(name=one.name, description=one.description, items=one.items, proposes=one.proposes)
+            pb.SourceInfo(
+                name=one.name, description=one.description, items=one.items, proposes=one.proposes, live=one.live
+            )
             for one in info.sources
         ],
         indexes=[
-            pb.IndexInfo(space=one.space, type=one.type, dim=one.dim, vectors=one.vectors, added_live=one.added_live)
+            pb.IndexInfo(
+                space=one.space,
+                type=one.type,
+                dim=one.dim,
+                vectors=one.vectors,
+                added_live=one.added_live,
+                recall_at_100=one.recall_at_100,
+                parameters=one.parameters,
+                pending=one.pending,
+                rebuilds=one.rebuilds,
+            )
             for one in info.indexes
         ],
         catalogue_items=info.catalogue_items,
         cursor=info.cursor,
         status_reason=info.status_reason,
+        has_quotas=info.has_quotas,
         versions=[
             serving_pb2.VersionInfo(
                 version=one.version,

@@ -5,15 +5,18 @@ Items are rows of one version's item table everywhere inside; ids exist at the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from services.candidates.arrays import F32, I64, Mask
+    from services.candidates.arrays import F32, I64
+    from services.candidates.index.allowed import Allowed
     from services.candidates.profile import Profile
+    from services.candidates.sources.hyperparameters import AlsParameters
+    from services.candidates.training.likes import Likes
     from shared.data.nouns import HistoryEvent
 
 
@@ -53,11 +56,39 @@ class Source(Protocol):
     def n_items(self) -> int:
         """Items it can score."""
 
-    def propose(self, profile: Profile, n: int, allowed: Mask) -> Proposal:
-        """Returns at most `n` of the rows where `allowed`, bool (table rows,), is True: its best, the best first."""
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
+        """Returns at most `n` of the allowed rows: its best, the best first, the lower row first where equal."""
 
     def score(self, profile: Profile, rows: I64) -> F32:
         """Returns its score of each row, float32 (len(rows),); NaN where it cannot say."""
+
+
+@runtime_checkable
+class LiveSource(Protocol):
+    """A source that learns from the log between two trainings. One writer (the follower), readers in other threads."""
+
+    def grow(self, size: int) -> None:
+        """Makes room for `size` rows of the table."""
+
+    def like(self, user_id: str, row: int, at: float) -> None:
+        """A user likes an item that the user did not like before; `at` in unix seconds."""
+
+    def take_back(self, user_id: str, row: int, at: float) -> None:
+        """A like is taken back; `at` is when it was given, unix seconds."""
+
+    def forget(self, user_id: str) -> None:
+        """Forgets all that is kept under this user's id; the user's likes were taken back before."""
+
+    def reset(self) -> None:
+        """Forgets everything: the log was replaced."""
+
+
+@runtime_checkable
+class KnowsUsers(Protocol):
+    """A source that knows users by their ids."""
+
+    def similar_users(self, profile: Profile, n: int) -> tuple[list[str], F32]:
+        """Returns ids and similarities of at most `n` users, the nearest first, `profile.user_id` left out."""
 
 
 class VectorIndex(Protocol):
@@ -84,8 +115,8 @@ class VectorIndex(Protocol):
     def remove(self, rows: I64) -> None:
         """Takes the vectors of these rows out."""
 
-    def search(self, query: F32, n: int, allowed: Mask) -> tuple[I64, F32]:
-        """Returns rows and inner products of the `n` best vectors among the rows where `allowed` is True.
+    def search(self, query: F32, n: int, allowed: Allowed) -> tuple[I64, F32]:
+        """Returns rows and inner products of the `n` best vectors among the allowed rows.
 
         Fewer than `n` only when fewer are allowed. Best first; the lower row first where scores are equal.
 
@@ -108,6 +139,55 @@ class Embedded:
 
     vectors: F32
     version: str
+
+
+@dataclass(frozen=True, eq=False)
+class FittedFactors:
+    """Item factors, float32 (items, factors), zero for items that nobody likes; and how users are folded in to them.
+
+    The confidences in a user's least squares solution are `alpha` times the BM25 weights, the L2 penalty is as given.
+    """
+
+    factors: F32
+    regularization: float
+    alpha: float
+
+
+class JudgedLog(Protocol):
+    """A log whose events were judged where they are kept."""
+
+    def events_by_item(self) -> dict[str, int]:
+        """Returns the number of events of each item that has one."""
+
+    def likes(self, rows: Mapping[str, int]) -> Likes:
+        """Returns the likes of items, given the row of each item id; as `training/likes.likes_of`.
+
+        Raises:
+            DependencyUnavailable: the engine fails.
+
+        """
+
+
+class AlsEngine(Protocol):
+    """What fits the matrix factorisation where it is not fitted in process."""
+
+    @property
+    def name(self) -> str:
+        """Its name in manifests: "spark"."""
+
+    def fit(self, likes: Likes, parameters: AlsParameters, seed: int, threads: int) -> FittedFactors:
+        """Fits likes with BM25 weights; the same arguments give the same factors. Blocks, for minutes.
+
+        Args:
+            likes: what users like.
+            parameters: hyperparameters; an engine with penalties of its own takes the others.
+            seed: of the first factors.
+            threads: to use at most, where that is not the engine's own to decide.
+
+        Raises:
+            DependencyUnavailable: the engine fails.
+
+        """
 
 
 class TextEmbedder(Protocol):

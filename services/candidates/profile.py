@@ -11,15 +11,24 @@ from shared.data.nouns import EventType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
-    from services.candidates.arrays import F32, I64
+    from services.candidates.arrays import F32, F64, I64
     from shared.data.preferences import PreferenceRules
 
 T = TypeVar("T")
 
+_MISSING = object()
+_SMALL = 8 * 1024
+"""Bytes of an array that a profile keeps between two calls: vectors of a user, not sums over a catalogue."""
+
 
 def _no_rows() -> I64:
     return np.zeros(0, np.int64)
+
+
+def _no_times() -> F64:
+    return np.zeros(0, np.float64)
 
 
 class Judged(Protocol):
@@ -32,6 +41,10 @@ class Judged(Protocol):
     @property
     def type(self) -> EventType:
         """What was done to it."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When."""
 
     @property
     def value(self) -> float | None:
@@ -52,11 +65,20 @@ class Profile:
     """Rows of the items bought."""
     events: int = 0
     """Number of events that count, also of items that the table does not know."""
+    times: F64 = field(default_factory=_no_times)
+    """When each liked item had its last positive event, unix seconds; shape of `liked`, or empty: not known."""
+    tried: I64 = field(default_factory=_no_rows)
+    """Rows of items with an event that is neither a like nor a DISLIKE, ascending: viewed, rated low. They say what the
+    user takes up, which is half of what the user will like next."""
+    asked_at: float = 0.0
+    """The time of the question, unix seconds; 0 when it does not matter."""
+    user_id: str = ""
+    """Whose profile it is; empty for an explicit history without a user."""
     _kept: dict[str, object] = field(default_factory=dict)
     _kept_of_liked: dict[str, object] = field(default_factory=dict)
 
     def keep(self, key: str, compute: Callable[[], T]) -> T:
-        """Returns `compute()`, computed once per profile and key."""
+        """Returns `compute()`, computed once per profile and key; small arrays stay from call to call."""
         return _keep(self._kept, key, compute)
 
     def keep_of_liked(self, key: str, compute: Callable[[], T]) -> T:
@@ -65,7 +87,7 @@ class Profile:
 
     def newest(self, count: int) -> Profile:
         """Returns the profile of the `count` newest liked items."""
-        return self.keep(f"newest {count}", lambda: Profile(self.liked[-count:], self.strengths[-count:]))
+        return self.keep(f"newest {count}", lambda: self._of(self.liked[-count:], self.strengths[-count:]))
 
     def decayed(self, half_life: float) -> Profile:
         """Returns the profile with each like's strength halved every `half_life` newer likes."""
@@ -73,25 +95,71 @@ class Profile:
         def compute() -> Profile:
             age = np.arange(len(self.liked) - 1, -1, -1, dtype=np.float32)
             strengths = (self.strengths * 0.5 ** (age / half_life)).astype(np.float32)
-            return Profile(self.liked, strengths, _kept_of_liked=self._kept_of_liked)
+            return self._of(self.liked, strengths, self._kept_of_liked)
 
         return self.keep(f"decayed {half_life}", compute)
 
+    def with_tried(self, weight: float) -> Profile:
+        """Returns the profile with what was tried as likes of this strength, older than all others."""
+
+        def compute() -> Profile:
+            strengths = np.concatenate([np.full(len(self.tried), weight, np.float32), self.strengths])
+            return self._of(np.concatenate([self.tried, self.liked]), strengths)
+
+        return self.keep(f"with tried {weight}", compute)
+
+    def shrink(self) -> None:
+        """Drops what is large of all that sources keep here, after a call: a profile may be kept for a long time."""
+        for kept in (self._kept, self._kept_of_liked):
+            for key, value in list(kept.items()):
+                if isinstance(value, Profile):
+                    value.shrink()
+                elif not isinstance(value, np.ndarray) or value.nbytes > _SMALL:
+                    kept.pop(key, None)
+
+    def _of(self, liked: I64, strengths: F32, kept_of_liked: dict[str, object] | None = None) -> Profile:
+        times = self.times[-len(liked) :] if len(liked) <= len(self.times) else _no_times()
+        return Profile(
+            liked,
+            strengths,
+            times=times,
+            asked_at=self.asked_at,
+            user_id=self.user_id,
+            _kept_of_liked={} if kept_of_liked is None else kept_of_liked,
+        )
+
 
 def _keep(kept: dict[str, object], key: str, compute: Callable[[], T]) -> T:
-    if key not in kept:
-        kept[key] = compute()
-    return kept[key]  # type: ignore[return-value]  # the same key always holds the same type
+    value = kept.get(key, _MISSING)
+    if value is _MISSING:
+        value = kept[key] = compute()
+    return value  # type: ignore[return-value]  # the same key always holds the same type
 
 
-def build_profile(history: Iterable[Judged], rows: Mapping[str, int], rules: PreferenceRules) -> Profile:
+def build_profile(
+    history: Iterable[Judged],
+    rows: Mapping[str, int],
+    rules: PreferenceRules,
+    *,
+    asked_at: float = 0.0,
+    user_id: str = "",
+) -> Profile:
     """Returns the profile of a history, oldest event first.
 
     A negative takes back the likes before it; of several positives the strongest counts, at the place of the last.
+
+    Args:
+        history: the events.
+        rows: the table's row of each item id.
+        rules: how events become likes.
+        asked_at: the time of the question, unix seconds.
+        user_id: whose history it is.
+
     """
-    liked: dict[int, float] = {}
+    liked: dict[int, tuple[float, float]] = {}
     seen: set[int] = set()
     bought: set[int] = set()
+    disliked: set[int] = set()
     count = 0
     for event in history:
         if not rules.counts(event):
@@ -103,19 +171,26 @@ def build_profile(history: Iterable[Judged], rows: Mapping[str, int], rules: Pre
         seen.add(row)
         if event.type is EventType.PURCHASE:
             bought.add(row)
-        _judge(liked, row, rules.signal(event))
+        if event.type is EventType.DISLIKE:
+            disliked.add(row)
+        _judge(liked, row, rules.signal(event), event.timestamp)
     return Profile(
         np.fromiter(liked.keys(), np.int64, len(liked)),
-        np.fromiter(liked.values(), np.float32, len(liked)),
+        np.fromiter((strength for strength, _ in liked.values()), np.float32, len(liked)),
         np.array(sorted(seen), np.int64),
         np.array(sorted(bought), np.int64),
         count,
+        np.fromiter((time for _, time in liked.values()), np.float64, len(liked)),
+        np.array(sorted(seen - liked.keys() - disliked), np.int64),
+        asked_at,
+        user_id,
     )
 
 
-def _judge(liked: dict[int, float], row: int, signal: float) -> None:
+def _judge(liked: dict[int, tuple[float, float]], row: int, signal: float, time: datetime) -> None:
     if signal < 0:
         liked.pop(row, None)
     elif signal > 0:
         # Popped first, so that the item moves to the end: the order of likes is the order of their last events.
-        liked[row] = max(signal, liked.pop(row, 0.0))
+        before, _ = liked.pop(row, (0.0, 0.0))
+        liked[row] = (max(signal, before), time.timestamp())

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from shared.data.nouns import ItemFilter, SeenPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from services.candidates.arrays import F32, F64, Mask
     from services.candidates.merge.evidence import Evidence
     from shared.data.nouns import HistoryEvent, Temperature
     from shared.telemetry.stages import StageTime
+
+
+class MergeMethod(IntEnum):
+    """How ranked lists become one; the numbers of `fusionrec.candidates.v1.MergeMethod`."""
+
+    UNSPECIFIED = 0
+    RECIPROCAL_RANK = 1
+    QUOTAS = 2
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class CandidateQuery:
     score_item_ids: tuple[str, ...] = ()
     model_version: str = ""
     as_of: datetime | None = None
+    merge_method: MergeMethod = MergeMethod.UNSPECIFIED
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,10 @@ class CandidateSet:
     is_new: Mask
     evidence: Evidence
     reports: tuple[SourceReport, ...]
+    merge_method: MergeMethod = MergeMethod.UNSPECIFIED
+    """How the lists became one; UNSPECIFIED where there were none to merge."""
+    reason: str = ""
+    """Why there are fewer candidates than asked for."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,25 @@ class CandidateAnswer:
 
     candidates: CandidateSet
     temperature: Temperature
+    served: Served
+
+
+@dataclass(frozen=True)
+class UsersQuery:
+    """Asks for users like a user."""
+
+    user_id: str
+    history: tuple[HistoryEvent, ...] | None
+    k: int
+    model_version: str = ""
+
+
+@dataclass(frozen=True)
+class UsersAnswer:
+    """The neighbours' ids and similarities, nearest first."""
+
+    user_ids: Sequence[str]
+    similarities: Sequence[float]
     served: Served
 
 
@@ -105,6 +138,8 @@ class SourceInfo:
     items: int
     proposes: bool
     """False for a source that only adds evidence unless a request names it."""
+    live: bool
+    """It learns from events between two trainings."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +151,12 @@ class IndexInfo:
     dim: int
     vectors: int
     added_live: int
+    recall_at_100: float
+    """Measured against a flat index when it was built."""
+    parameters: str
+    pending: int
+    """Vectors written and removed that the built index does not have, or still has."""
+    rebuilds: int
 
 
 @dataclass(frozen=True)
@@ -143,3 +184,4 @@ class ServiceInfo:
     indexes: tuple[IndexInfo, ...] = ()
     catalogue_items: int = 0
     cursor: str = ""
+    has_quotas: bool = False

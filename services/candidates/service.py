@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from services.candidates.index.spaces import CF, CONTENT, SPACES, unit
 from services.candidates.profile import build_profile
 from services.candidates.queries import (
     CandidateAnswer,
+    CandidateQuery,
     IndexInfo,
     Served,
     ServiceInfo,
     SimilarAnswer,
     SourceInfo,
+    UsersAnswer,
     VersionInfo,
 )
 from shared.data.nouns import temperature
@@ -28,9 +31,11 @@ if TYPE_CHECKING:
 
     from services.candidates.arrays import F32
     from services.candidates.live.histories import LiveHistories
+    from services.candidates.live.version import LiveVersion
     from services.candidates.merge.finder import CandidateFinder
     from services.candidates.ports import TextEmbedder
-    from services.candidates.queries import CandidateQuery, CandidateSet, SimilarQuery
+    from services.candidates.profile import Profile
+    from services.candidates.queries import CandidateSet, SimilarQuery, UsersQuery
     from services.candidates.versions.keeper import Versions
     from services.candidates.versions.version import Version
     from services.candidates.workers import Workers
@@ -65,7 +70,8 @@ class CandidatesService:
 
         Raises:
             ModelNotReady, NotFound: there is no such version.
-            InvalidField: an unknown source.
+            InvalidField: an unknown source or attribute.
+            ModelMismatch: to be merged by quotas, which the version has not learned.
             DependencyUnavailable: the history must be read and ingestion does not answer.
 
         """
@@ -73,7 +79,16 @@ class CandidatesService:
         version, is_live = await self._versions.get(query.model_version)
         with stages.stage("history"):
             history = await self._history(query, is_live=is_live)
-        return await self._workers.run(self._answer, version, query, history, stages)
+        live = self._versions.live
+        if query.history is not None or live is None or live.version is not version:
+            return await self._workers.run(self._answer, version, None, query, history, stages)
+        removals = version.table.removals
+        given = live.answers.find(query, history, removals)
+        if given is None:
+            given = await self._workers.run(self._answer, version, live, query, history, stages)
+            live.answers.keep(query, history, removals, given)
+            return given
+        return replace(given, served=replace(given.served, stages=tuple(stages.times)))
 
     async def batch_get_candidates(self, queries: Sequence[CandidateQuery]) -> list[CandidateAnswer]:
         """Returns the answers in the order of the queries; one that fails fails the call and ends the others.
@@ -118,6 +133,32 @@ class CandidatesService:
         served = Served(version.about.version, version.index_version, tuple(stages.times), embedding)
         return SimilarAnswer(*found, space, served)
 
+    async def get_similar_users(self, query: UsersQuery) -> UsersAnswer:
+        """Returns the users nearest to a user.
+
+        Raises:
+            ModelNotReady, NotFound: there is no such version, or the user likes nothing that it knows.
+            ModelMismatch: the version was trained without the source that knows users.
+            DependencyUnavailable: the history must be read and ingestion does not answer.
+
+        """
+        stages = Stages(SERVICE)
+        version, is_live = await self._versions.get(query.model_version)
+        if version.neighbours is None:
+            raise ModelMismatch(
+                f"candidates {version.about.version} was trained without the source user_knn: add it to "
+                "CANDIDATES_SOURCES and train"
+            )
+        with stages.stage("history"):
+            history = await self._history(query, is_live=is_live)
+        with stages.stage("search"):
+            profile = self._profile(version, None, query.user_id, history, datetime.now(UTC))
+            user_ids, found = await self._workers.run(version.neighbours.similar_users, profile, query.k)
+        if not user_ids and not len(profile.liked):
+            raise NotFound("the user likes nothing that the model knows: there is nobody to compare with")
+        served = Served(version.about.version, version.index_version, tuple(stages.times))
+        return UsersAnswer(user_ids, found.tolist(), served)
+
     async def info(self, name: str) -> ServiceInfo:
         """Returns what is loaded of a version, an empty name meaning the current one.
 
@@ -136,7 +177,7 @@ class CandidatesService:
             return ServiceInfo(self._versions.reason, versions)
         version, is_live = await self._versions.get(name)
         indexes = tuple(
-            IndexInfo(space, index.type, index.dim, index.count, version.added_live(space))
+            IndexInfo(space, index.type, index.dim, index.count, version.added_live(space), 1.0, "", 0, 0)
             for space, index in version.spaces.similar.items()
         )
         return ServiceInfo(
@@ -146,34 +187,56 @@ class CandidatesService:
             index_version=version.index_version,
             embedding_version=version.about.embedding_version,
             sources=tuple(
-                SourceInfo(one.name, one.description, one.n_items, one.proposes) for one in version.sources.values()
+                SourceInfo(
+                    one.name, one.description, one.n_items, self._finder.proposes(one), one in version.live_sources
+                )
+                for one in version.sources.values()
             ),
             indexes=indexes,
             catalogue_items=version.table.alive_count,
+            has_quotas=version.quotas is not None,
             cursor=live.cursor if is_live and live is not None else version.about.cursor,
         )
 
-    async def _history(self, query: CandidateQuery, *, is_live: bool) -> tuple[HistoryEvent, ...]:
+    async def _history(self, query: CandidateQuery | UsersQuery, *, is_live: bool) -> tuple[HistoryEvent, ...]:
         if query.history is not None:
             return query.history
         read = self._histories.read if is_live else self._histories.read_stored
         events = await read(query.user_id)
-        if query.as_of is None:
-            return events
-        return tuple(event for event in events if event.timestamp < query.as_of)
+        as_of = query.as_of if isinstance(query, CandidateQuery) else None
+        return events if as_of is None else tuple(event for event in events if event.timestamp < as_of)
 
     def _answer(
-        self, version: Version, query: CandidateQuery, history: tuple[HistoryEvent, ...], stages: Stages
+        self,
+        version: Version,
+        live: LiveVersion | None,
+        query: CandidateQuery,
+        history: tuple[HistoryEvent, ...],
+        stages: Stages,
     ) -> CandidateAnswer:
-        profile = build_profile(history, version.table.rows, self._rules)
         as_of = query.as_of or datetime.now(UTC)
+        profile = self._profile(version, live, query.user_id, history, as_of)
         found: CandidateSet
         if query.score_item_ids:
             found = self._finder.score(version, query, profile, stages)
         else:
             found = self._finder.find(version, query, profile, as_of, stages)
+        profile.shrink()
         served = Served(version.about.version, version.index_version, tuple(stages.times))
         return CandidateAnswer(found, temperature(profile.events), served)
+
+    def _profile(
+        self,
+        version: Version,
+        live: LiveVersion | None,
+        user_id: str,
+        history: tuple[HistoryEvent, ...],
+        as_of: datetime,
+    ) -> Profile:
+        asked_at = as_of.timestamp()
+        if live is not None:
+            return live.profiles.of(user_id, history, asked_at)
+        return build_profile(history, version.table.rows, self._rules, asked_at=asked_at, user_id=user_id)
 
     async def _text_vector(self, version: Version, text: str, space: str) -> F32:
         embedded = await self._embedder.embed([text], urgent=True)

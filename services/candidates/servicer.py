@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 
 from services.candidates import convert
-from shared.errors import NotServedYet
 from shared.offload import offload
 
 if TYPE_CHECKING:
@@ -34,9 +33,9 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
         del context
         query = await offload(convert.elements([request]), convert.decode_candidates, request)
         answer = await self._service.get_candidates(query)
-        if len(answer.candidates.item_ids) > INLINE_CANDIDATES:
-            return await asyncio.to_thread(convert.encode_candidates, answer)
-        return convert.encode_candidates(answer)
+        if len(answer.candidates.item_ids) > INLINE_CANDIDATES and not request.by_column:
+            return await asyncio.to_thread(convert.encode_candidates, answer, by_column=False)
+        return convert.encode_candidates(answer, by_column=request.by_column)
 
     async def BatchGetCandidates(  # noqa: N802 (name of the RPC)
         self, request: pb.BatchGetCandidatesRequest, context: Context
@@ -45,7 +44,8 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
         del context
         queries = await offload(convert.elements(request.requests), convert.decode_batch, request)
         answers = await self._service.batch_get_candidates(queries)
-        return await asyncio.to_thread(convert.encode_batch, answers)
+        by_column = [one.by_column for one in request.requests]
+        return await asyncio.to_thread(convert.encode_batch, answers, by_column)
 
     async def GetSimilarItems(  # noqa: N802 (name of the RPC)
         self, request: pb.GetSimilarItemsRequest, context: Context
@@ -57,9 +57,10 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
     async def GetSimilarUsers(  # noqa: N802 (name of the RPC)
         self, request: pb.GetSimilarUsersRequest, context: Context
     ) -> pb.GetSimilarUsersResponse:
-        """Refuses: not served yet."""
-        del request, context
-        raise NotServedYet("GetSimilarUsers", "the user_knn source")
+        """Returns users who like what a user likes."""
+        del context
+        query = await offload(len(request.history.events), convert.decode_users, request)
+        return convert.encode_users(await self._service.get_similar_users(query))
 
     async def GetIndexInfo(  # noqa: N802 (name of the RPC)
         self, request: pb.GetIndexInfoRequest, context: Context

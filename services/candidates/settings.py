@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
 
+from pydantic import Field, field_validator
+
+from services.candidates.live.version import LiveLimits
 from services.candidates.sources.hyperparameters import (
     AlsParameters,
+    ContentParameters,
     Hyperparameters,
     ItemItemParameters,
+    ItemKnnParameters,
+    RandomParameters,
+    SequentialParameters,
+    SparkAlsParameters,
     TextParameters,
+    TrendingParameters,
+    TwoTowerParameters,
+    UserKnnParameters,
 )
+from services.candidates.sources.registry import NAMES
+from services.candidates.sources.views import VIEW_NAMES
 from shared.data.limits import MAX_CANDIDATES, MAX_HISTORY
 from shared.data.preferences import PreferenceRules
 from shared.rpc.settings import ServerSettings, env_config
+
+DEFAULT_TRAINED = tuple(name for name in NAMES if name != "two_tower")
+DEFAULT_ASKED = ("als", "als_tried", "item_item", "user_knn", "sequential", "aligned_text", "popular", *VIEW_NAMES)
+
+
+def names_in(value: str) -> tuple[str, ...]:
+    """Returns the names of a comma-separated list."""
+    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 class CandidatesSettings(ServerSettings):
@@ -35,12 +56,32 @@ class CandidatesSettings(ServerSettings):
     settle_s: float = Field(default=20.0, ge=0)
     """How long a new version may catch up with the log before it takes over all the same, seconds."""
 
-    per_source: int = Field(default=200, ge=1, le=MAX_CANDIDATES)
+    sources: str = ",".join(DEFAULT_TRAINED)
+    """Sources that are trained, comma separated; als and aligned_text, which the vector spaces stand on, always are.
+    "two_tower" is not among the usual ones: its training needs TensorFlow."""
+    default_sources: str = ",".join(DEFAULT_ASKED)
+    """Sources asked when a request names none, comma separated; those that the version lacks are left out."""
+    merge: Literal["reciprocal_rank", "quotas"] = "reciprocal_rank"
+    """How lists become one when a request does not say."""
+    learn_quotas: bool = False
+    """Learn how many places each source earns, with the stage `fit`: what merging by quotas needs."""
+    per_source: int = Field(default=300, ge=1, le=MAX_CANDIDATES)
     """Items that each source proposes; more when that is too few for the asked k."""
+    weights: dict[str, float] = Field(default={"aligned_text": 0.3, "popular": 0.3, "trending": 0.3})
+    """What a source's places weigh in reciprocal rank fusion, a JSON object; 1 for those not named."""
+    new_item_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the asked places kept for items without events in the training data, where a source proposes such."""
     rrf_k: int = Field(default=60, ge=1)
     """Constant of reciprocal rank fusion."""
     pinned_versions: int = Field(default=3, ge=1)
     """Versions asked for by `model_version` that are kept in memory."""
+    cached_profiles: int = Field(default=5_000, ge=1)
+    """Users whose profile (folded-in vectors and the like, some 10 KB each) is kept in memory."""
+    cached_answers: int = Field(default=2_000, ge=1)
+    """Answers kept for the same question asked again."""
+    answer_age_s: float = Field(default=0.5, ge=0, le=1)
+    """How long an answer may be given again, seconds; 0: never. The user's own events and deletions count at once in
+    any case, others' events and new items after this time."""
     cached_users: int = Field(default=20_000, ge=1)
     """Histories kept in memory."""
     history_events: int = Field(default=1_000, ge=1, le=MAX_HISTORY)
@@ -53,35 +94,59 @@ class CandidatesSettings(ServerSettings):
     positive_play: float = Field(default=0.5, ge=0, le=1)
     """Fractions played from this value on are positives."""
 
-    als_factors: int = Field(default=AlsParameters.factors, ge=2, le=1_024)
-    """Length of the ALS vectors."""
-    als_regularization: float = Field(default=AlsParameters.regularization, gt=0)
-    """L2 penalty of the ALS fit."""
-    als_alpha: float = Field(default=AlsParameters.alpha, gt=0)
-    """Confidence per BM25 weight."""
-    als_iterations: int = Field(default=AlsParameters.iterations, ge=1)
-    """Alternating passes of the ALS fit."""
-    als_bm25_k1: float = Field(default=AlsParameters.bm25_k1, gt=0)
-    """Saturation of a like's strength."""
-    als_bm25_b: float = Field(default=AlsParameters.bm25_b, ge=0, le=1)
-    """Normalisation by the number of the user's likes."""
-    item_item_regularization: float = Field(default=ItemItemParameters.regularization, gt=0)
-    """L2 penalty of the item-item model."""
-    item_item_min_likes: int = Field(default=ItemItemParameters.min_likes, ge=1)
-    """Items with fewer likes are not in the item-item model."""
-    item_item_max_items: int = Field(default=ItemItemParameters.max_items, ge=2)
-    """At most this many items are in the item-item model."""
-    item_item_neighbours: int = Field(default=ItemItemParameters.neighbours, ge=1)
-    """Weights kept per item."""
-    text_regularization: float = Field(default=TextParameters.regularization, gt=0)
-    """L2 penalty of the map from text to the ALS space."""
-    text_masked_items: int = Field(default=TextParameters.masked_items, ge=0)
-    """Items, the most liked, whose titles are embedded a second time without the rest, to learn what a title alone
-    says. More helps items that come with nothing but a title, and takes time to embed."""
+    als: AlsParameters = AlsParameters()
+    """Matrix factorisation."""
+    item_item: ItemItemParameters = ItemItemParameters()
+    """Linear item-item model."""
+    item_knn: ItemKnnParameters = ItemKnnParameters()
+    """Item-based nearest neighbours."""
+    user_knn: UserKnnParameters = UserKnnParameters()
+    """User-based nearest neighbours."""
+    sequential: SequentialParameters = SequentialParameters()
+    """What follows the last items."""
+    aligned_text: TextParameters = TextParameters()
+    """Text and attributes mapped to the ALS space."""
+    content: ContentParameters = ContentParameters()
+    """Nearness by text alone."""
+    trending: TrendingParameters = TrendingParameters()
+    """Time-decayed number of likes."""
+    random: RandomParameters = RandomParameters()
+    """Random order."""
+    two_tower: TwoTowerParameters = TwoTowerParameters()
+    """Two towers."""
+    spark_als: SparkAlsParameters = SparkAlsParameters()
+    """Matrix factorisation by Spark."""
+    spark_master: str = ""
+    """Spark's master for `train --engine spark`: "local[2]", "k8s://…"; empty: spark-submit's, else this machine."""
+    spark_conf: dict[str, str] = Field(default={})
+    """Further properties of Spark, a JSON object."""
     keep_versions: int = Field(default=3, ge=1)
     """Trained versions of each protocol, stage and fold that stay in the store; older ones are deleted."""
     seed: int = Field(default=Hyperparameters.seed, ge=0)
     """Seed of everything random in training."""
+
+    @field_validator("sources", "default_sources")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        unknown = [name for name in names_in(value) if name not in (*NAMES, "als_tried", *VIEW_NAMES)]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no source: use {', '.join(NAMES)}")
+        return value
+
+    @property
+    def trained_sources(self) -> tuple[str, ...]:
+        """Names of the sources that are trained."""
+        return names_in(self.sources)
+
+    @property
+    def asked_sources(self) -> tuple[str, ...]:
+        """Names of the sources asked when a request names none."""
+        return names_in(self.default_sources)
+
+    @property
+    def live_limits(self) -> LiveLimits:
+        """What a live version may keep."""
+        return LiveLimits(self.cached_profiles, self.cached_answers, self.answer_age_s)
 
     @property
     def rules(self) -> PreferenceRules:
@@ -91,19 +156,18 @@ class CandidatesSettings(ServerSettings):
     @property
     def hyperparameters(self) -> Hyperparameters:
         """Hyperparameters of the sources."""
-        als = AlsParameters(
-            self.als_factors,
-            self.als_regularization,
-            self.als_alpha,
-            self.als_iterations,
-            self.als_bm25_k1,
-            self.als_bm25_b,
+        return Hyperparameters(
+            als=self.als,
+            item_item=self.item_item,
+            item_knn=self.item_knn,
+            user_knn=self.user_knn,
+            sequential=self.sequential,
+            text=self.aligned_text,
+            content=self.content,
+            trending=self.trending,
+            random=self.random,
+            two_tower=self.two_tower,
+            spark_als=self.spark_als,
+            seed=self.seed,
+            threads=self.compute_threads,
         )
-        item_item = ItemItemParameters(
-            self.item_item_regularization,
-            self.item_item_min_likes,
-            self.item_item_max_items,
-            self.item_item_neighbours,
-        )
-        text = TextParameters(regularization=self.text_regularization, masked_items=self.text_masked_items)
-        return Hyperparameters(als, item_item, text, self.seed, self.compute_threads)

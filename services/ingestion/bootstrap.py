@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from services.ingestion.settings import IngestionSettings
+    from shared.exports import ExportManifest
     from shared.rpc.server import Lifecycle
+    from shared.telemetry.progress import JobProgress
 
 SERVICE = "ingestion"
 
@@ -77,3 +79,24 @@ class IngestionApp:
     async def _pass_on(self, lifecycle: Lifecycle) -> None:
         await lifecycle.stopping.wait()
         self._stopping.set()
+
+
+def export(settings: IngestionSettings, out: str, progress: JobProgress) -> ExportManifest:
+    """Writes the log and the catalogue as Parquet into a folder or an fsspec URL, beside a running server.
+
+    Raises:
+        StoreUnusable: there is no store to read.
+        AnotherLog: the folder holds the export of another log.
+        FusionrecError: the store or the folder cannot be read.
+
+    """
+    # The server needs neither these nor pyarrow.
+    from services.ingestion.adapters.sqlite_export import SqliteExport
+    from services.ingestion.exporting.exporter import Exporter
+    from shared.exports import ExportFolder
+
+    log = SqliteExport(settings.sqlite_path)
+    try:
+        return Exporter(log, ExportFolder(out), progress).run()
+    finally:
+        log.close()

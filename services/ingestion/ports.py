@@ -177,3 +177,49 @@ class Store(EventLog, Catalogue, History, Protocol):
 
     async def close(self) -> None:
         """Finishes accepted writes and closes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventColumns:
+    """Events in log order, a tuple per field. `type`: number of an `EventType`; `timestamp_us`: since 1970, UTC."""
+
+    sequence: tuple[int, ...]
+    user_id: tuple[str, ...]
+    item_id: tuple[str, ...]
+    type: tuple[int, ...]
+    value: tuple[float | None, ...]
+    timestamp_us: tuple[int, ...]
+    text: tuple[str, ...]
+    session_id: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+
+class LogExport(Protocol):
+    """The log and the catalogue as a batch job reads them: beside a running server, without a lock on the store.
+
+    Blocking; used from one thread. Erasures and deletions take effect while it reads.
+    """
+
+    @property
+    def log_id(self) -> str:
+        """Identity of the log."""
+
+    def end(self) -> int:
+        """Returns the sequence of the last durable record; 0 for an empty log."""
+
+    def read_events(self, after: int, until: int, limit: int) -> EventColumns:
+        """Returns at most `limit` events with after < sequence <= until, fewer when their texts are large.
+
+        None only when there are no more.
+        """
+
+    def forgot_users(self, after: int, until: int) -> bool:
+        """Returns whether a user was forgotten by a record with after < sequence <= until."""
+
+    def list_items(self, after: str, limit: int) -> tuple[list[Item], bool]:
+        """Returns a page of the catalogue; see `Catalogue.list_items`."""
+
+    def close(self) -> None:
+        """Closes the store."""

@@ -198,7 +198,7 @@ class Recommender:
         every = self.settings.new_item_every
         slots = select.new_item_slots(request.new_item_slots, request.k, every)
         top = max(int(self.settings.new_item_top_share * len(self.live.catalogue)), 1)
-        fitting = select.fits(self._new(call, scored.candidates), scored.candidates.ranks.get("text"), top)
+        fitting = select.fits(self._new(call, scored.candidates), scored.candidates.ranks.get("aligned_text"), top)
         return select.with_new_items(chosen, fitting, slots, every)
 
     def _new(self, call: Call, candidates: CandidateTable) -> Mask:

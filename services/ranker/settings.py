@@ -48,7 +48,7 @@ class RankerSettings(ServerSettings):
     new_item_every: int = Field(default=10, ge=1)
     """One of this many places is kept for a new item that fits."""
     new_item_top_share: float = Field(default=0.03, gt=0, le=1)
-    """A new item fits when it is among this share of the catalogue by the text source, for this user."""
+    """A new item fits when it is among this share of the catalogue by the aligned_text source, for this user."""
     batch_concurrency: int = Field(default=8, ge=1, le=100)
     """Requests of one BatchRecommend that run at once."""
 

@@ -64,7 +64,7 @@ def by_user(events: Iterable[Event]) -> dict[str, list[Event]]:
     for event in events:
         users[event.user_id].append(event)
     for own in users.values():
-        own.sort(key=lambda event: (event.timestamp, _item_order(event.item_id)))
+        own.sort(key=lambda event: (event.timestamp, item_order(event.item_id)))
     return dict(users)
 
 
@@ -110,5 +110,6 @@ def _cut(share: float, count: int) -> int:
     return math.ceil(round(share * count, 9))
 
 
-def _item_order(item_id: str) -> tuple[int, int | str]:
+def item_order(item_id: str) -> tuple[int, int | str]:
+    """Returns what decides between events of the same time: decimal ids by their number, before all others."""
     return (0, int(item_id)) if item_id.isdecimal() else (1, item_id)

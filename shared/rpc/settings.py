@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=BaseSettings)
 
+NESTED = "__"
+"""Between a group of settings and the setting: CANDIDATES_ALS__FACTORS."""
 WRONG_SETTINGS = 2
 """Exit code of a process whose environment variables do not make sense."""
 
@@ -25,7 +27,12 @@ WRONG_SETTINGS = 2
 def env_config(prefix: str) -> SettingsConfigDict:
     """Returns the configuration of a settings class read from environment variables with `prefix`."""
     return SettingsConfigDict(
-        env_prefix=prefix, frozen=True, extra="forbid", use_attribute_docstrings=True, env_parse_none_str="none"
+        env_prefix=prefix,
+        env_nested_delimiter=NESTED,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        env_parse_none_str="none",
     )
 
 
@@ -79,8 +86,9 @@ def _line(settings: type[BaseSettings], error: ErrorDetails) -> str:
     if not error["loc"]:
         return message
     field, *inside = error["loc"]
-    variable = _variable(settings, str(field))
-    place = "".join(f"[{part}]" for part in inside)
+    names = [part for part in inside if isinstance(part, str)]
+    variable = NESTED.join((_variable(settings, str(field)), *(name.upper() for name in names)))
+    place = "".join(f"[{part}]" for part in inside if not isinstance(part, str))
     return (
         f"{variable} = '{shown(_values().get(variable, error['input']))}': {f'at {place}: ' if place else ''}{message}"
     )

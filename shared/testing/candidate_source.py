@@ -58,6 +58,10 @@ class CandidateSourceContract(ABC):
         """Returns the profile of a user who liked these rows, the oldest first."""
 
     @abstractmethod
+    def allowed(self, mask: NDArray[np.bool_]) -> Any:
+        """Returns what `propose` takes for a mask of the rows that may come."""
+
+    @abstractmethod
     def oracle(self, fitted: Any, liked: I64) -> F32:
         """Returns the scores of all rows, computed densely; NaN where the source cannot say."""
 
@@ -75,7 +79,7 @@ class CandidateSourceContract(ABC):
         allowed = np.random.default_rng(5).random(N_ITEMS) < 0.6  # noqa: PLR2004 (some are allowed, some not)
         for liked in _histories():
             expected = self.oracle(fitted, liked)
-            proposal = source.propose(self.profile(liked), 20, allowed)
+            proposal = source.propose(self.profile(liked), 20, self.allowed(allowed))
             best = np.sort(-expected[allowed & ~np.isnan(expected)])[:20]
             np.testing.assert_allclose(-proposal.scores, best, atol=self.tolerance)
             np.testing.assert_allclose(expected[proposal.rows], proposal.scores, atol=self.tolerance)
@@ -88,7 +92,7 @@ class CandidateSourceContract(ABC):
         known = np.flatnonzero(~np.isnan(self.oracle(fitted, liked)))[-2:]
         allowed = np.zeros(N_ITEMS, bool)
         allowed[known] = True
-        proposal = self.source(fitted).propose(self.profile(liked), 2, allowed)
+        proposal = self.source(fitted).propose(self.profile(liked), 2, self.allowed(allowed))
         assert sorted(proposal.rows.tolist()) == sorted(known.tolist())
 
     def test_a_stored_model_answers_as_before(self, tmp_path: Path) -> None:
@@ -96,7 +100,7 @@ class CandidateSourceContract(ABC):
         before, after = self.source(fitted), self.source(self.stored(fitted, tmp_path))
         for liked in _histories():
             profile = self.profile(liked)
-            every = np.ones(N_ITEMS, bool)
+            every = self.allowed(np.ones(N_ITEMS, bool))
             one, two = before.propose(profile, 30, every), after.propose(self.profile(liked), 30, every)
             assert one.rows.tolist() == two.rows.tolist()
             np.testing.assert_array_equal(one.scores, two.scores)
@@ -105,7 +109,7 @@ class CandidateSourceContract(ABC):
     def test_the_same_seed_makes_the_same_list(self) -> None:
         liked = _histories()[0]
         lists = [
-            self.source(self.fit(taste_matrix())).propose(self.profile(liked), 30, np.ones(N_ITEMS, bool))
+            self.source(self.fit(taste_matrix())).propose(self.profile(liked), 30, self.allowed(np.ones(N_ITEMS, bool)))
             for _ in range(2)
         ]
         assert lists[0].rows.tolist() == lists[1].rows.tolist()
@@ -114,7 +118,7 @@ class CandidateSourceContract(ABC):
     def test_what_others_ask_changes_nothing_for_me(self) -> None:
         source = self.source(self.fit(taste_matrix()))
         mine, *others = _histories()
-        every = np.ones(N_ITEMS, bool)
+        every = self.allowed(np.ones(N_ITEMS, bool))
         before = source.propose(self.profile(mine), 30, every)
         for liked in others:
             source.propose(self.profile(liked), 30, every)
@@ -131,7 +135,7 @@ class CandidateSourceContract(ABC):
     def test_without_likes(self) -> None:
         source = self.source(self.fit(taste_matrix()))
         nobody = self.profile(np.zeros(0, np.int64))
-        proposal = source.propose(nobody, 10, np.ones(N_ITEMS, bool))
+        proposal = source.propose(nobody, 10, self.allowed(np.ones(N_ITEMS, bool)))
         scores = source.score(nobody, np.arange(N_ITEMS))
         if self.personal:
             assert len(proposal.rows) == 0
@@ -145,7 +149,7 @@ class CandidateSourceContract(ABC):
         source = self.source(self.fit(taste_matrix()))
         liked = np.append(_histories()[0], N_ITEMS + 5)
         profile = self.profile(liked)
-        proposal = source.propose(profile, 5, np.ones(N_ITEMS + 50, bool))
+        proposal = source.propose(profile, 5, self.allowed(np.ones(N_ITEMS + 50, bool)))
         assert (proposal.rows < N_ITEMS).all()
         assert len(source.score(profile, np.array([0, N_ITEMS + 5]))) == 2  # noqa: PLR2004 (one per row)
 

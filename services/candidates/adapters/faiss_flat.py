@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from services.candidates.arrays import F32, I64, Mask
+    from services.candidates.index.allowed import Allowed
 
 _MIN_CAPACITY = 256
 
@@ -74,7 +75,7 @@ class FlatIndex:
         inside = rows[rows < len(self._storage.filled)]
         self._storage.filled[inside] = False
 
-    def search(self, query: F32, n: int, allowed: Mask) -> tuple[I64, F32]:
+    def search(self, query: F32, n: int, allowed: Allowed) -> tuple[I64, F32]:
         """Returns rows and inner products of the `n` best allowed vectors, best first.
 
         Raises:
@@ -84,7 +85,7 @@ class FlatIndex:
         storage = self._storage
         selected = storage.filled.copy()
         shared = min(len(allowed), len(selected))
-        selected[:shared] &= allowed[:shared]
+        selected[:shared] &= allowed.mask[:shared]
         selected[shared:] = False
         wanted = min(n, int(np.count_nonzero(selected)))
         if wanted <= 0:

@@ -24,9 +24,12 @@ class Postings:
     def __init__(self) -> None:
         self._rows: defaultdict[_Key, set[int]] = defaultdict(set)
         self._numbers: dict[str, GrowingArray[np.float64]] = {}
+        self.attribute_names: set[str] = set()
+        """Names of all attributes that an item ever had."""
 
     def add(self, row: int, item: Item) -> None:
         """Enters an item."""
+        self.attribute_names.update(item.attributes)
         for key in _keys(item):
             self._rows[key].add(row)
         for name, value in _numbers(item):

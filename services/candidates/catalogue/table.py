@@ -10,12 +10,17 @@ import numpy as np
 
 from services.candidates.arrays import GrowingArray
 from services.candidates.catalogue.postings import Postings
+from services.candidates.index.allowed import Allowed
+from shared.errors import InvalidField, shown
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from services.candidates.arrays import I64, Mask
     from shared.data.nouns import Item, ItemFilter
+
+MAX_SHOWN_NAMES = 20
+"""Attribute names that an error lists."""
 
 
 class ItemTable:
@@ -27,11 +32,15 @@ class ItemTable:
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
         self.ids: list[str] = []
+        self.removals = 0
+        """Counts what narrows the choice: items taken out or replaced."""
         self._items: list[Item | None] = []
         self._fingerprints: list[str] = []
         self._alive = GrowingArray(np.zeros(0, bool), False)
         self._from = GrowingArray(np.zeros(0, np.float64), -np.inf)
         self._until = GrowingArray(np.zeros(0, np.float64), np.inf)
+        self._windowed: set[int] = set()
+        """Rows of items that are not available at all times: few, so that the others need no look at the clock."""
         self._postings = Postings()
 
     def __len__(self) -> int:
@@ -67,11 +76,16 @@ class ItemTable:
         row = self.row_of(item.item_id)
         # The new ones come before the old ones go: a rule that keeps an item out holds while the item is replaced.
         old, self._items[row] = self._items[row], item
+        self.removals += old is not None
         self._postings.add(row, item)
         if old is not None:
             self._postings.remove(row, old, but=item)
         self._from.values[row] = -np.inf if item.available_from is None else item.available_from.timestamp()
         self._until.values[row] = np.inf if item.available_until is None else item.available_until.timestamp()
+        if item.available_from is None and item.available_until is None:
+            self._windowed.discard(row)
+        else:
+            self._windowed.add(row)
         self._alive.values[row] = True
         before, now = self._fingerprints[row], item_fingerprint or fingerprint(item)
         self._fingerprints[row] = now
@@ -84,6 +98,7 @@ class ItemTable:
             return None
         old, self._items[row] = self._items[row], None
         self._alive.values[row] = False
+        self.removals += 1
         if old is not None:
             self._postings.remove(row, old)
         return row
@@ -100,8 +115,22 @@ class ItemTable:
         """Returns the fingerprint of the item last seen in a row; empty when there was none."""
         return self._fingerprints[row]
 
-    def allowed(self, item_filter: ItemFilter, as_of: datetime, hidden: I64) -> Mask:
-        """Returns which rows may be recommended, bool (rows,). Rows that come meanwhile are not among them.
+    def check(self, item_filter: ItemFilter) -> None:
+        """Checks that a filter's rules are on attributes that some item of the catalogue has, or once had.
+
+        Raises:
+            InvalidField: one is not: nothing would ever match, which is a typing error rather than a wish.
+
+        """
+        names = self._postings.attribute_names
+        for place, rule in enumerate(item_filter.attributes):
+            if rule.name not in names:
+                known = ", ".join(shown(name) for name in sorted(names)[:MAX_SHOWN_NAMES]) or "none"
+                hint = "name an attribute that items of the catalogue have"
+                raise InvalidField(f"filter.attributes[{place}].name", rule.name, f"an attribute ({known})", hint)
+
+    def allowed(self, item_filter: ItemFilter, as_of: datetime, hidden: I64) -> Allowed:
+        """Returns which rows may be recommended. Rows that come meanwhile are not among them.
 
         Args:
             item_filter: the caller's rules.
@@ -109,17 +138,20 @@ class ItemTable:
             hidden: rows that must not come (the user has seen them).
 
         """
-        alive = self._alive.values
-        size = len(alive)
+        mask = self._alive.values.copy()
+        size = len(mask)
+        # Copied in one step of the interpreter: the writer may add to the set meanwhile.
+        windowed = np.array(list(self._windowed), np.int64)
+        windowed = windowed[windowed < size]
         time = as_of.timestamp()
-        mask = alive & (self._from.values[:size] <= time) & (time < self._until.values[:size])
+        mask[windowed] &= (self._from.values[windowed] <= time) & (time < self._until.values[windowed])
         mask[hidden] = False
         self._postings.narrow(mask, item_filter)
         for item_id in item_filter.exclude_item_ids:
             row = self.rows.get(item_id)
             if row is not None and row < size:
                 mask[row] = False
-        return mask
+        return Allowed(mask)
 
 
 def fingerprint(item: Item) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from services.candidates.sources.text import ItemTexts
+from services.candidates.sources.aligned_text import ItemTexts
 from shared.data.texts import item_text, item_title
 from shared.errors import FusionrecError, ModelMismatch
 

@@ -1,4 +1,4 @@
-"""Likes between two trainings: what popularity counts of the log."""
+"""Likes between two trainings: what live sources learn of the log."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from services.candidates.catalogue.table import ItemTable
     from services.candidates.live.histories import LiveHistories
-    from services.candidates.sources.popular import PopularSource
+    from services.candidates.ports import LiveSource
     from shared.data.nouns import Event, HistoryEvent
     from shared.data.preferences import PreferenceRules
 
@@ -19,7 +19,7 @@ MAX_PAIRS = 100_000
 
 
 class LiveLikes:
-    """Counts a like once per user and item, as training does: a later dislike takes it back.
+    """Tells the live sources of a like once per user and item, as training counts it: a later dislike takes it back.
 
     Whether a user likes an item already is known from two places: the pairs counted here (at most `max_pairs`; the
     users longest without a new one are dropped first, all their pairs with them) and the user's history, when it is
@@ -30,35 +30,54 @@ class LiveLikes:
 
     def __init__(
         self,
-        popular: PopularSource,
+        sources: Sequence[LiveSource],
         table: ItemTable,
         histories: LiveHistories,
         rules: PreferenceRules,
         max_pairs: int = MAX_PAIRS,
     ) -> None:
-        self._popular = popular
+        self._sources = sources
         self._table = table
         self._histories = histories
         self._rules = rules
         self._max_pairs = max_pairs
-        self._counted: OrderedDict[str, set[int]] = OrderedDict()
+        self._counted: OrderedDict[str, dict[int, float]] = OrderedDict()
         self._pairs = 0
 
-    def add(self, sequence: int, event: Event) -> None:
-        """Takes the event of this log record in; call it before the histories take it in."""
+    def add(self, sequence: int, event: Event) -> float:
+        """Takes the event of this log record in; call it before the histories take it in.
+
+        Returns:
+            Its strength when it is a like that was not there before, below 0 when it takes one back, else 0.
+
+        """
         signal = self._rules.signal(event)
         if signal == 0:
-            return
+            return 0.0
         row = self._table.row_of(event.item_id)
-        self._popular.grow(row + 1)
-        same = (one for one in self._histories.before(sequence, event.user_id) if one.item_id == event.item_id)
-        likes = row in self._counted.get(event.user_id, ()) or event.item_id in self._liked(same)
-        if signal > 0 and not likes:
-            self._popular.add(row)
-            self._remember(event.user_id, row)
-        elif signal < 0 and likes:
-            self._popular.take_back(row)
+        liked_at = self._counted.get(event.user_id, {}).get(row)
+        if liked_at is None:
+            same = (one for one in self._histories.before(sequence, event.user_id) if one.item_id == event.item_id)
+            liked_at = self._liked(same).get(event.item_id)
+        if signal > 0 and liked_at is None:
+            at = event.timestamp.timestamp()
+            for source in self._sources:
+                source.grow(row + 1)
+                source.like(event.user_id, row, at)
+            self._remember(event.user_id, row, at)
+            return signal
+        if signal < 0 and liked_at is not None:
+            for source in self._sources:
+                source.grow(row + 1)
+                source.take_back(event.user_id, row, liked_at)
             self._drop(event.user_id, row)
+            return signal
+        return 0.0
+
+    def grow(self, size: int) -> None:
+        """Makes room for `size` rows of the table."""
+        for source in self._sources:
+            source.grow(size)
 
     def forget(self, sequence: int, user_id: str) -> None:
         """Takes the user's known likes back; call it before the histories forget the user.
@@ -66,31 +85,34 @@ class LiveLikes:
         Likes from before the training of a user whose history is not in memory stay in the counts.
         """
         liked = self._liked(self._histories.before(sequence, user_id))
-        known = {row for item_id in liked if (row := self._table.rows.get(item_id)) is not None}
-        counted = self._counted.pop(user_id, set())
+        known = {row: at for item_id, at in liked.items() if (row := self._table.rows.get(item_id)) is not None}
+        counted = self._counted.pop(user_id, {})
         self._pairs -= len(counted)
-        for row in known | counted:
-            self._popular.grow(row + 1)
-            self._popular.take_back(row)
+        for source in self._sources:
+            for row, at in {**known, **counted}.items():
+                source.grow(row + 1)
+                source.take_back(user_id, row, at)
+            source.forget(user_id)
 
     def clear(self) -> None:
         """Forgets all pairs and counts: the log was replaced."""
-        self._popular.reset()
+        for source in self._sources:
+            source.reset()
         self._counted.clear()
         self._pairs = 0
 
-    def _liked(self, history: Iterable[HistoryEvent]) -> set[str]:
-        liked: set[str] = set()
+    def _liked(self, history: Iterable[HistoryEvent]) -> dict[str, float]:
+        liked: dict[str, float] = {}
         for event in history:
             signal = self._rules.signal(event)
             if signal > 0:
-                liked.add(event.item_id)
+                liked[event.item_id] = event.timestamp.timestamp()
             elif signal < 0:
-                liked.discard(event.item_id)
+                liked.pop(event.item_id, None)
         return liked
 
-    def _remember(self, user_id: str, row: int) -> None:
-        self._counted.setdefault(user_id, set()).add(row)
+    def _remember(self, user_id: str, row: int, at: float) -> None:
+        self._counted.setdefault(user_id, {})[row] = at
         self._counted.move_to_end(user_id)
         self._pairs += 1
         while self._pairs > self._max_pairs:
@@ -101,7 +123,7 @@ class LiveLikes:
         counted = self._counted.get(user_id)
         if counted is None or row not in counted:
             return
-        counted.remove(row)
+        del counted[row]
         self._pairs -= 1
         if not counted:
             del self._counted[user_id]

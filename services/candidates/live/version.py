@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
+from services.candidates.live.answers import Answers
 from services.candidates.live.likes import LiveLikes
+from services.candidates.live.profiles import Profiles
 from shared.background import supervised
 from shared.data.nouns import Event, Item, ItemDeleted, UserForgotten
 from shared.telemetry import metrics
@@ -17,6 +20,7 @@ from shared.telemetry import metrics
 if TYPE_CHECKING:
     from services.candidates.live.enricher import Enricher
     from services.candidates.live.histories import LiveHistories
+    from services.candidates.live.learner import Learner
     from services.candidates.versions.version import Version
     from shared.data.log import EventFeed
     from shared.data.nouns import LogRecord
@@ -25,6 +29,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SERVICE = "candidates"
+
+
+@dataclass(frozen=True)
+class LiveLimits:
+    """What a live version may keep in memory."""
+
+    profiles: int
+    """Users whose profiles are kept."""
+    answers: int
+    """Answers kept."""
+    answer_age_s: float
+    """How long an answer may be given again, seconds; 0: never."""
 
 
 class LiveVersion:
@@ -44,15 +60,20 @@ class LiveVersion:
         *,
         feed: EventFeed,
         enricher: Enricher,
+        learner: Learner,
         histories: LiveHistories,
         rules: PreferenceRules,
+        limits: LiveLimits,
     ) -> None:
         self.version = version
+        self.profiles = Profiles(version.table, rules, limits.profiles)
+        self.answers = Answers(max_answers=limits.answers, max_age_s=limits.answer_age_s)
         self.cursor = version.about.cursor
         self._feed = feed
         self._enricher = enricher
+        self._learner = learner
         self._histories = histories
-        self._likes = LiveLikes(version.popular, version.table, histories, rules)
+        self._likes = LiveLikes(version.live_sources, version.table, histories, rules)
         self._caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -70,6 +91,7 @@ class LiveVersion:
         self._tasks = [
             asyncio.create_task(supervised(self._follow, "log follower")),
             asyncio.create_task(supervised(self._enricher.run, "item enricher")),
+            asyncio.create_task(supervised(self._learner.run, "item learner")),
         ]
 
     async def settled(self, timeout_s: float) -> None:
@@ -106,8 +128,9 @@ class LiveVersion:
     def _apply(self, record: LogRecord) -> None:
         match record.body:
             case Event() as event:
-                self._likes.add(record.sequence, event)
+                change = self._likes.add(record.sequence, event)
                 self._histories.add(record.sequence, event)
+                self._learn(event, change)
             case Item() as item:
                 self._put(item)
             case ItemDeleted(item_id):
@@ -115,10 +138,21 @@ class LiveVersion:
             case UserForgotten(user_id):
                 self._likes.forget(record.sequence, user_id)
                 self._histories.forget(record.sequence, user_id)
+                self._learner.forget(user_id)
+                self.profiles.forget(user_id)
+                self.answers.clear()
+
+    def _learn(self, event: Event, change: float) -> None:
+        if change:
+            row = self.version.table.row_of(event.item_id)
+            if change > 0:
+                self._learner.add(row, event.user_id, change)
+            else:
+                self._learner.take_back(row, event.user_id)
 
     def _put(self, item: Item) -> None:
         row, changed = self.version.table.put(item)
-        self.version.popular.grow(row + 1)
+        self._likes.grow(row + 1)
         if changed or not self.version.has_vectors(row):
             self._enricher.add(row)
 
@@ -132,8 +166,11 @@ class LiveVersion:
         log.warning("the log was replaced: the catalogue is read anew")
         self._caught_up.clear()
         self._enricher.clear()
+        self._learner.clear()
         self._histories.clear()
         self._likes.clear()
+        self.profiles.clear()
+        self.answers.clear()
         for item_id in self.version.table.ids:
             # Vectors stay: an item that comes back unchanged needs no new ones. What is not in the table is not found.
             self.version.table.remove(item_id)

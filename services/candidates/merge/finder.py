@@ -6,26 +6,28 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
 from services.candidates.merge.evidence import Evidence, ranks_by_score, ranks_in_lists
-from services.candidates.merge.fusion import fuse
+from services.candidates.merge.fusion import fuse, with_new
 from services.candidates.ports import Proposal
-from services.candidates.queries import CandidateSet, SourceReport
-from shared.data.nouns import SeenPolicy
-from shared.errors import InvalidField
+from services.candidates.queries import CandidateSet, MergeMethod, SourceReport
+from shared.data.nouns import SeenPolicy, temperature
+from shared.errors import InvalidField, ModelMismatch
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from prometheus_client import Histogram
 
-    from services.candidates.arrays import F32, F64, I64, Mask
+    from services.candidates.arrays import F32, F64, I64
+    from services.candidates.index.allowed import Allowed
     from services.candidates.ports import Source
     from services.candidates.profile import Profile
     from services.candidates.queries import CandidateQuery
@@ -47,7 +49,7 @@ class _Asked:
     seconds: float = 0.0
     failed: bool = False
 
-    def propose(self, profile: Profile, n: int, allowed: Mask) -> None:
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> None:
         if self.proposes and not self.failed:
             with self._guarded():
                 self.proposal = self.source.propose(profile, n, allowed)
@@ -78,11 +80,38 @@ class _Asked:
 
 
 class CandidateFinder:
-    """Answers with the models of one version. Pure computation: run it in a worker thread."""
+    """Answers with the models of one version. Pure computation: run it in a worker thread.
 
-    def __init__(self, *, per_source: int, rrf_k: int) -> None:
+    Args:
+        per_source: items that each source proposes; more when that is too few for the asked k.
+        rrf_k: the constant of reciprocal rank fusion.
+        weights: what a source's places weigh in the fusion; 1 for those not named.
+        new_item_share: share of the asked places kept for items without events in the training data.
+        default: names of the sources asked when a request names none; those that a version lacks are left out.
+        by_quotas: requests that name no method are merged by learned quotas where the version has them.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        per_source: int,
+        rrf_k: int,
+        weights: Mapping[str, float] = MappingProxyType({}),
+        new_item_share: float = 0.0,
+        default: Collection[str] = (),
+        by_quotas: bool = False,
+    ) -> None:
         self._per_source = per_source
         self._rrf_k = rrf_k
+        self._weights = weights
+        self._new_item_share = new_item_share
+        self._default = frozenset(default)
+        self._by_quotas = by_quotas
+
+    def proposes(self, source: Source) -> bool:
+        """Returns whether a source proposes items to a request that names no sources."""
+        return source.proposes and (not self._default or source.name in self._default)
 
     def find(
         self, version: Version, query: CandidateQuery, profile: Profile, as_of: datetime, stages: Stages
@@ -90,21 +119,26 @@ class CandidateFinder:
         """Returns the `query.k` best items that the query allows; fewer only when fewer are allowed.
 
         Raises:
-            InvalidField: an unknown source.
+            InvalidField: an unknown source, or a filter on an unknown attribute.
+            ModelMismatch: to be merged by quotas, which the version has not learned.
 
         """
-        asked = _ask(version, query.sources)
+        asked = self._ask(version, query.sources)
+        method = self._method(version, query.merge_method)
         with stages.stage("sources"):
+            version.table.check(query.item_filter)
             allowed = version.table.allowed(query.item_filter, as_of, _hidden(profile, query.seen_policy))
-            rows, scores = self._propose(asked, profile, self._per_source, allowed)
-            if len(rows) < query.k and self._per_source < query.k:
-                rows, scores = self._propose(asked, profile, query.k, allowed)
+            self._propose(asked, profile, self._per_source, allowed)
+            if self._per_source < query.k and _union(asked) < query.k:
+                self._propose(asked, profile, query.k, allowed)
         with stages.stage("merge"):
-            rows, scores = rows[: query.k], scores[: query.k]
+            rows, scores = self._merge(version, asked, profile, query.k, method)
             ranks = ranks_in_lists([one.proposal.rows for one in asked], rows, len(allowed))
             evidence = Evidence(tuple(one.source.name for one in asked), ranks, _scores(asked, profile, rows))
             ids = [version.table.ids[row] for row in rows.tolist()]
-            return CandidateSet(ids, scores, version.is_new(rows), evidence, tuple(one.report() for one in asked))
+            reports = tuple(one.report() for one in asked)
+            reason = "" if len(rows) == query.k else _shortage(allowed, version.table.alive_count, len(rows))
+            return CandidateSet(ids, scores, version.is_new(rows), evidence, reports, method, reason)
 
     def score(self, version: Version, query: CandidateQuery, profile: Profile, stages: Stages) -> CandidateSet:
         """Returns what the sources say of `query.score_item_ids`, in that order.
@@ -115,7 +149,7 @@ class CandidateFinder:
             InvalidField: an unknown source.
 
         """
-        asked = _ask(version, query.sources)
+        asked = self._ask(version, query.sources)
         table = version.table
         rows = np.array([table.rows.get(item_id, -1) for item_id in query.score_item_ids], np.int64)
         rows[rows >= 0] = np.where(table.is_alive(rows[rows >= 0]), rows[rows >= 0], -1)
@@ -126,18 +160,55 @@ class CandidateFinder:
         with stages.stage("merge"):
             ranks = ranks_by_score(values)
             lists = np.array([one.proposes for one in asked], bool)
+            weights = np.array([self._weights.get(one.source.name, 1.0) for one in asked])
             placed = (ranks > 0) & lists
-            merged = np.where(placed, 1.0 / (self._rrf_k + ranks), 0.0).sum(axis=1)
+            merged = np.where(placed, weights / (self._rrf_k + ranks), 0.0).sum(axis=1)
             is_new = np.zeros(len(rows), bool)
             is_new[known] = version.is_new(rows[known])
             evidence = Evidence(tuple(one.source.name for one in asked), ranks, values)
             reports = tuple(one.report() for one in asked)
             return CandidateSet(list(query.score_item_ids), merged, is_new, evidence, reports)
 
-    def _propose(self, asked: Sequence[_Asked], profile: Profile, n: int, allowed: Mask) -> tuple[I64, F64]:
+    def _propose(self, asked: Sequence[_Asked], profile: Profile, n: int, allowed: Allowed) -> None:
         for one in asked:
             one.propose(profile, n, allowed)
-        return fuse([one.proposal.rows for one in asked], self._rrf_k)
+
+    def _method(self, version: Version, wanted: MergeMethod) -> MergeMethod:
+        if wanted is MergeMethod.QUOTAS and version.quotas is None:
+            raise ModelMismatch(
+                f"candidates {version.about.version} has learned no quotas: train with CANDIDATES_LEARN_QUOTAS=true, "
+                "or merge by reciprocal rank"
+            )
+        if wanted is MergeMethod.UNSPECIFIED:
+            by_quotas = self._by_quotas and version.quotas is not None
+            return MergeMethod.QUOTAS if by_quotas else MergeMethod.RECIPROCAL_RANK
+        return wanted
+
+    def _merge(
+        self, version: Version, asked: Sequence[_Asked], profile: Profile, k: int, method: MergeMethod
+    ) -> tuple[I64, F64]:
+        if method is MergeMethod.QUOTAS and version.quotas is not None:
+            lists = {one.source.name: one.proposal.rows for one in asked if one.proposes}
+            return version.quotas.merge(lists, k, temperature(profile.events), self._rrf_k)
+        weights = [self._weights.get(one.source.name, 1.0) for one in asked]
+        rows, scores = fuse([one.proposal.rows for one in asked], self._rrf_k, weights)
+        return with_new(rows, scores, version.is_new(rows), k, self._new_item_share)
+
+    def _ask(self, version: Version, names: Sequence[str]) -> list[_Asked]:
+        """Returns the sources of these names, the default ones when there are none; those asked by name all propose.
+
+        Raises:
+            InvalidField: an unknown name; the message lists the valid ones.
+
+        """
+        for place, name in enumerate(names):
+            if name not in version.sources:
+                valid = f"one of {', '.join(version.sources)}"
+                raise InvalidField(f"sources[{place}]", name, valid, "leave it empty to ask the usual ones")
+        if names:
+            return [_Asked(source, proposes=True) for name, source in version.sources.items() if name in names]
+        usual = [source for name, source in version.sources.items() if name in self._default]
+        return [_Asked(source, source.proposes) for source in usual or version.sources.values()]
 
 
 @lru_cache(maxsize=64)
@@ -146,20 +217,16 @@ def _seconds_of(source: str) -> Histogram:
     return metrics.SOURCE_SECONDS.labels(source)
 
 
-def _ask(version: Version, names: Sequence[str]) -> list[_Asked]:
-    """Returns the sources of these names, all when there are none; those asked for by name all propose.
+def _union(asked: Sequence[_Asked]) -> int:
+    return len(np.unique(np.concatenate([one.proposal.rows for one in asked]))) if asked else 0
 
-    Raises:
-        InvalidField: an unknown name; the message lists the valid ones.
 
-    """
-    for place, name in enumerate(names):
-        if name not in version.sources:
-            valid = f"one of {', '.join(version.sources)}"
-            raise InvalidField(f"sources[{place}]", name, valid, "leave it empty to ask all")
-    if names:
-        return [_Asked(source, proposes=True) for name, source in version.sources.items() if name in names]
-    return [_Asked(source, source.proposes) for source in version.sources.values()]
+def _shortage(allowed: Allowed, catalogue: int, found: int) -> str:
+    if not catalogue:
+        return "the catalogue is empty"
+    if allowed.count <= found:
+        return f"the filter and the seen policy leave {allowed.count} of {catalogue} items"
+    return f"the asked sources know {found} of the {allowed.count} allowed items"
 
 
 def _scores(asked: Sequence[_Asked], profile: Profile, rows: I64) -> F32:

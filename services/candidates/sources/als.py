@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
+from services.candidates.arrays import GrowingArray
 from services.candidates.ports import Proposal
 from services.candidates.sources.bm25 import Bm25
+from services.candidates.sources.kind import SourceKind
+from services.candidates.sources.views import ViewSource
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
     import scipy.sparse as sp
 
     from services.candidates.arrays import F32, I64, Mask
-    from services.candidates.ports import VectorIndex
+    from services.candidates.index.allowed import Allowed
+    from services.candidates.ports import AlsEngine, Source, VectorIndex
     from services.candidates.profile import Profile
     from services.candidates.sources.hyperparameters import AlsParameters
+    from services.candidates.sources.kind import Opening, TrainingData
+    from services.candidates.training.likes import Likes
 
 NO_LIKES = "no liked item in the history that the model knows"
 
@@ -40,18 +48,20 @@ class AlsModel:
     alpha: float
     gram: F32
     """factors' factors, shape (factors, factors): the part of the fold-in that is the same for all users."""
+    user_gram: F32
+    """The users' factors' factors, shape (factors, factors): the same for the fold-in of an item; zero: not known."""
+    tried_weight: float = 0.0
+    """What an event that is no like weighs, where it counts."""
 
     @classmethod
     def fit(cls, likes: sp.csr_matrix, parameters: AlsParameters, seed: int, threads: int) -> AlsModel:
-        """Fits likes, float32 strengths of shape (users, items). The same seed gives the same factors."""
+        """Fits strengths, float32 CSR (users, items). The same seed gives the same factors."""
         from implicit.als import AlternatingLeastSquares
 
         bm25 = Bm25.fit(likes, parameters.bm25_k1, parameters.bm25_b)
         weighted = likes.astype(np.float32, copy=True)
-        for user in range(likes.shape[0]):
-            start, end = likes.indptr[user], likes.indptr[user + 1]
-            rows, strengths = likes.indices[start:end].astype(np.int64), likes.data[start:end]
-            weighted.data[start:end] = bm25.weights(rows, strengths, end - start)
+        lengths = np.diff(likes.indptr)
+        weighted.data = bm25.weights(likes.indices.astype(np.int64), likes.data, np.repeat(lengths, lengths))
         # implicit's own threads and those of BLAS get in each other's way.
         with threadpool_limits(1, "blas"):
             model = AlternatingLeastSquares(
@@ -66,11 +76,41 @@ class AlsModel:
             model.fit(weighted, show_progress=False)
         known = np.bincount(likes.indices, minlength=likes.shape[1]) > 0
         factors = np.where(known[:, None], np.asarray(model.item_factors, np.float32), np.float32(0))
-        return cls._of(factors, known, bm25, parameters.regularization, parameters.alpha)
+        gram = (factors.T @ factors).astype(np.float32)
+        users = np.asarray(model.user_factors, np.float32)
+        return cls(
+            factors,
+            known,
+            bm25,
+            parameters.regularization,
+            parameters.alpha,
+            gram,
+            (users.T @ users).astype(np.float32),
+            parameters.tried_weight,
+        )
 
     @classmethod
-    def _of(cls, factors: F32, known: Mask, bm25: Bm25, regularization: float, alpha: float) -> AlsModel:
-        return cls(factors, known, bm25, regularization, alpha, (factors.T @ factors).astype(np.float32))
+    def fit_with(cls, engine: AlsEngine, likes: Likes, parameters: AlsParameters, seed: int, threads: int) -> AlsModel:
+        """Fits likes with an engine of its own; serving asks nothing of the engine.
+
+        Raises:
+            DependencyUnavailable: the engine fails.
+
+        """
+        fitted = engine.fit(likes, parameters, seed, threads)
+        gram = (fitted.factors.T @ fitted.factors).astype(np.float32)
+        bm25 = Bm25.fit(likes.matrix, parameters.bm25_k1, parameters.bm25_b)
+        known = likes.per_item > 0
+        return cls(
+            fitted.factors,
+            known,
+            bm25,
+            fitted.regularization,
+            fitted.alpha,
+            gram,
+            np.zeros_like(gram),
+            parameters.tried_weight,
+        )
 
     def fold_in(self, profile: Profile) -> F32:
         """Returns the user's vector, shape (factors,); zero when no liked item is known.
@@ -97,13 +137,16 @@ class AlsModel:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "factors.npy", self.factors)
         np.save(folder / "known.npy", self.known)
+        np.save(folder / "user_gram.npy", self.user_gram)
         np.save(folder / "idf.npy", self.bm25.idf)
         meta = {
             "mean_likes": self.bm25.mean_likes,
+            "log_users": self.bm25.log_users,
             "k1": self.bm25.k1,
             "b": self.bm25.b,
             "regularization": self.regularization,
             "alpha": self.alpha,
+            "tried_weight": self.tried_weight,
         }
         (folder / "als.json").write_text(json.dumps(meta))
 
@@ -116,10 +159,13 @@ class AlsModel:
 
         """
         meta = json.loads((folder / "als.json").read_text())
-        bm25 = Bm25(np.load(folder / "idf.npy"), meta["mean_likes"], meta["k1"], meta["b"])
+        bm25 = Bm25(np.load(folder / "idf.npy"), meta["mean_likes"], meta["k1"], meta["b"], meta["log_users"])
         # As a plain array: every slice of a `memmap` costs microseconds.
         factors = np.asarray(np.load(folder / "factors.npy", mmap_mode="r"))
-        return cls._of(factors, np.load(folder / "known.npy"), bm25, meta["regularization"], meta["alpha"])
+        gram = (factors.T @ factors).astype(np.float32)
+        known = np.load(folder / "known.npy")
+        user_gram = np.load(folder / "user_gram.npy")
+        return cls(factors, known, bm25, meta["regularization"], meta["alpha"], gram, user_gram, meta["tried_weight"])
 
 
 class AlsSource:
@@ -131,22 +177,25 @@ class AlsSource:
     def __init__(self, model: AlsModel, index: VectorIndex) -> None:
         self._model = model
         self._index = index
+        self._known = GrowingArray(model.known, False)
         self.description = f"implicit ALS, {model.factors.shape[1]} factors, user folded in from the history"
 
     @property
     def n_items(self) -> int:
         """Items with learned factors."""
-        return int(self._model.known.sum())
+        return int(self._known.values.sum())
 
-    def propose(self, profile: Profile, n: int, allowed: Mask) -> Proposal:
+    def learn(self, row: int) -> None:
+        """Takes in an item whose vector in the index was learned from likes since the training."""
+        self._known.grow(row + 1)
+        self._known.values[row] = True
+
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Searches the index of the "cf" space among the items with learned factors."""
         user = self._model.fold_in(profile)
         if not user.any():
             return Proposal.nothing(NO_LIKES)
-        known = np.zeros_like(allowed)
-        shared = min(len(allowed), len(self._model.known))
-        known[:shared] = allowed[:shared] & self._model.known[:shared]
-        return Proposal(*self._index.search(user, n, known))
+        return Proposal(*self._index.search(user, n, allowed.within(self._known.values)))
 
     def score(self, profile: Profile, rows: I64) -> F32:
         """Returns inner products of user and item factors; NaN for items without learned ones."""
@@ -154,7 +203,41 @@ class AlsSource:
         user = self._model.fold_in(profile)
         if not user.any():
             return scores
-        known = rows < len(self._model.known)
-        known[known] = self._model.known[rows[known]]
-        scores[known] = self._model.factors[rows[known]] @ user
+        learned = self._known.values
+        known = rows < len(learned)
+        known[known] = learned[rows[known]]
+        scores[known] = self._index.vectors(rows[known]) @ user
         return scores
+
+
+class AlsTriedSource(ViewSource):
+    """Items that fit what the user takes up, liked or not: half of what the user will like next."""
+
+    proposes = True
+
+    def __init__(self, als: AlsSource, weight: float) -> None:
+        what = "als of the likes and of what was only tried"
+        super().__init__("als_tried", what, als, lambda user: user.with_tried(weight))
+
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
+        """Returns the list of `als` for likes and tries; nothing without tries: it would be the same list."""
+        if not len(profile.tried):
+            return Proposal.nothing("nothing in the history but likes")
+        return super().propose(profile, n, allowed)
+
+
+def _fit(data: TrainingData, models: Mapping[str, Any]) -> AlsModel:
+    del models
+    parameters = data.parameters
+    if data.als_engine is not None:
+        return AlsModel.fit_with(data.als_engine, data.likes, parameters.als, parameters.seed, parameters.threads)
+    strengths = data.likes.interactions(parameters.als.tried_weight)
+    return AlsModel.fit(strengths, parameters.als, parameters.seed, parameters.threads)
+
+
+def _open(model: AlsModel, opening: Opening) -> Sequence[Source]:
+    als = AlsSource(model, opening.spaces.cf)
+    return [als, AlsTriedSource(als, model.tried_weight)] if model.tried_weight > 0 else [als]
+
+
+KIND = SourceKind("als", _fit, AlsModel.load, _open)

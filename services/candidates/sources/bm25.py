@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from services.candidates.arrays import F32, I64
 
-_MIN_IDF = 0.05
+MIN_IDF = 0.05
 """Floor of the item weight: an item that everybody likes must not get a weight of 0 or below."""
 
 
@@ -28,6 +28,8 @@ class Bm25:
     mean_likes: float
     k1: float
     b: float
+    log_users: float = 0.0
+    """Natural logarithm of the number of users with likes."""
 
     @classmethod
     def fit(cls, likes: sp.csr_matrix, k1: float, b: float) -> Bm25:
@@ -35,12 +37,17 @@ class Bm25:
         per_user = np.diff(likes.indptr)
         active = per_user[per_user > 0]
         per_item = np.bincount(likes.indices, minlength=likes.shape[1])
-        idf = np.log(max(len(active), 1)) - np.log1p(per_item)
+        log_users = float(np.log(max(len(active), 1)))
+        idf = log_users - np.log1p(per_item)
         mean_likes = float(active.mean()) if len(active) else 1.0
-        return cls(np.maximum(idf, _MIN_IDF).astype(np.float32), mean_likes, k1, b)
+        return cls(np.maximum(idf, MIN_IDF).astype(np.float32), mean_likes, k1, b, log_users)
 
-    def weights(self, rows: I64, strengths: F32, total: int) -> F32:
-        """Returns the weights of likes of one user who has `total` likes in all; shape (len(rows),)."""
+    def idf_of(self, likes: int) -> float:
+        """Returns the weight of an item that this many users like."""
+        return max(self.log_users - float(np.log1p(likes)), MIN_IDF)
+
+    def weights(self, rows: I64, strengths: F32, total: int | I64) -> F32:
+        """Returns the weights of likes whose users have `total` likes in all (one number, or one per like); (n,)."""
         norm = self.k1 * ((1 - self.b) + self.b * total / self.mean_likes)
         weights: F32 = (strengths * (self.k1 + 1) / (norm + strengths) * self.idf[rows]).astype(np.float32)
         return weights

@@ -1,101 +1,73 @@
-"""The linear item-item model EASE in closed form, its weights kept sparse."""
+"""The linear item-item model: EASE in closed form, or a sparse model where the catalogue is too large for that."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from services.candidates.ports import Proposal
+from services.candidates.sources.co_occurrence import newest_likes
+from services.candidates.sources.item_item_sparse import fit_sparse
+from services.candidates.sources.item_weights import NO_LIKES, ItemWeights, largest
+from services.candidates.sources.kind import SourceKind
 from services.candidates.sources.ranking import best
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import scipy.sparse as sp
 
     from services.candidates.arrays import F32, I32, I64, Mask
+    from services.candidates.index.allowed import Allowed
+    from services.candidates.ports import Source
     from services.candidates.profile import Profile
     from services.candidates.sources.hyperparameters import ItemItemParameters
+    from services.candidates.sources.kind import Opening, TrainingData
+    from services.candidates.training.likes import Likes
 
-NO_LIKES = "no liked item in the history that the model knows"
-
-
-@dataclass(frozen=True, eq=False)
-class _Entries:
-    """The liked items' rows of the weights, one after the other."""
-
-    usable: Mask
-    """Which of the liked items are in the model."""
-    lengths: I64
-    """Entries of each of those."""
-    columns: I64
-    weights: F32
+_FILE = "choice.txt"
+_DENSE_ARRAYS = 4
+"""Square float32 arrays that the solve of EASE holds at its peak."""
 
 
 @dataclass(frozen=True, eq=False)
 class ItemItemModel:
-    """Weights of EASE (Steck: Embarrassingly Shallow Autoencoders for Sparse Data, 2019).
+    """Weights of EASE (Steck: Embarrassingly Shallow Autoencoders for Sparse Data, 2019), or of its sparse relative.
 
-    Row i holds what a like of item i adds to the score of every other item: CSR arrays `indptr` (items + 1),
-    `columns` and `weights`. `known`, bool (items,): the items in the model.
+    `known`, bool (items,): the items in the model, all of those with `min_likes` likes in both cases.
     """
 
-    indptr: I64
-    columns: I32
-    weights: F32
+    weights: ItemWeights
+    """Row i: what a like of item i adds to the scores of the other items."""
     known: Mask
+    choice: str
+    """Which of the two it is and why, for people to read."""
 
     @classmethod
-    def fit(cls, likes: sp.csr_matrix, parameters: ItemItemParameters) -> ItemItemModel:
-        """Solves for likes, float32 strengths of shape (users, items)."""
-        import scipy.sparse as sp
-
-        n_items = likes.shape[1]
-        counts = np.bincount(likes.indices, minlength=n_items)
-        order = np.argsort(-counts, kind="stable")[: parameters.max_items]
-        items = np.sort(order[counts[order] >= parameters.min_likes])
-        known = np.zeros(n_items, bool)
-        known[items] = True
+    def fit(cls, likes: Likes, parameters: ItemItemParameters) -> ItemItemModel:
+        """Solves for all items with enough likes."""
+        known = likes.per_item >= parameters.min_likes
+        items = np.flatnonzero(known)
+        dense, choice = _choose(len(items), parameters)
         if not len(items):
-            return cls(np.zeros(n_items + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), known)
-        precision = _precision(likes[:, items].tocsr(), parameters.regularization)
-        dense = -precision / np.diag(precision)[None, :]
-        np.fill_diagonal(dense, 0)
-        rows, columns, weights = _largest(dense, min(parameters.neighbours, len(items) - 1))
-        matrix = sp.csr_matrix((weights, (items[rows], items[columns])), shape=(n_items, n_items))
-        matrix.sort_indices()
-        return cls(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data, known)
-
-    def scores(self, profile: Profile) -> F32 | None:
-        """Returns the scores of all items, (items,): the sum of the liked items' rows; None without a known like."""
-        return profile.keep(f"item_item {id(self)}", lambda: self._scores(profile))
-
-    def _scores(self, profile: Profile) -> F32 | None:
-        # The same for every view that only weighs the likes otherwise.
-        own = profile.keep_of_liked(f"item_item entries {id(self)}", lambda: self._entries(profile.liked))
-        if own is None:
-            return None
-        added = own.weights * np.repeat(profile.strengths[own.usable], own.lengths)
-        return np.bincount(own.columns, added, minlength=len(self.known)).astype(np.float32)
-
-    def _entries(self, liked: I64) -> _Entries | None:
-        usable = liked < len(self.known)
-        usable[usable] = self.known[liked[usable]]
-        if not usable.any():
-            return None
-        starts, ends = self.indptr[liked[usable]], self.indptr[liked[usable] + 1]
-        # Whole rows are copied: much cheaper than to look up some ten thousand places one by one.
-        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        columns = np.concatenate([self.columns[part] for part in parts]).astype(np.int64)
-        return _Entries(usable, ends - starts, columns, np.concatenate([self.weights[part] for part in parts]))
+            return cls(ItemWeights.nothing(len(known)), known, choice)
+        if dense:
+            rows, columns, weights = _ease(likes.matrix[:, items].tocsr(), parameters)
+        else:
+            own = newest_likes(likes, parameters.newest_likes)[:, items].tocsr()
+            rows, columns, weights = fit_sparse(own, parameters)
+        rows, columns = items[rows].astype(np.int32), items[columns].astype(np.int32)
+        return cls(ItemWeights.of(rows, columns, weights, len(known), parameters.neighbours), known, choice)
 
     def save(self, folder: Path) -> None:
-        """Writes the model into a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("indptr", "columns", "weights", "known"):
-            np.save(folder / f"{name}.npy", getattr(self, name))
+        """Writes the model into a folder, which is made when it is missing."""
+        self.weights.save(folder)
+        np.save(folder / "known.npy", self.known)
+        (folder / _FILE).write_text(self.choice)
 
     @classmethod
     def load(cls, folder: Path) -> ItemItemModel:
@@ -105,11 +77,36 @@ class ItemItemModel:
             OSError, ValueError: the folder does not hold a model.
 
         """
-        # As plain arrays: every slice of a `memmap` costs microseconds.
-        columns, weights = (
-            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ("columns", "weights")
+        return cls(ItemWeights.load(folder), np.load(folder / "known.npy"), (folder / _FILE).read_text())
+
+
+def _choose(items: int, parameters: ItemItemParameters) -> tuple[bool, str]:
+    """Returns whether EASE fits, and the choice in words."""
+    needed = math.ceil(_DENSE_ARRAYS * 4 * items**2 / 1e6)
+    need = f"{items:,} items need {needed:,} MB of {parameters.max_megabytes:,}"
+    if items > parameters.max_items:
+        return (
+            False,
+            f"sparse, {parameters.local_items} weights an item: {items:,} items are over {parameters.max_items:,}",
         )
-        return cls(np.load(folder / "indptr.npy"), columns, weights, np.load(folder / "known.npy"))
+    if needed > parameters.max_megabytes:
+        return False, f"sparse, {parameters.local_items} weights an item: for EASE {need}"
+    return True, f"EASE: {need}"
+
+
+def _ease(likes: sp.csr_matrix, parameters: ItemItemParameters) -> tuple[I32, I32, F32]:
+    """Returns rows, columns and values of the weights of EASE, of each row the largest."""
+    precision = _precision(likes, parameters.regularization)
+    weights = np.divide(precision, -np.diag(precision)[None, :], out=precision)
+    np.fill_diagonal(weights, 0)
+    keep = min(parameters.neighbours, len(weights) - 1)
+    rows, columns, values = [], [], []
+    for row, own in enumerate(weights):
+        places = np.flatnonzero(largest(np.abs(own), keep) & (own != 0))
+        rows.append(np.full(len(places), row, np.int32))
+        columns.append(places.astype(np.int32))
+        values.append(own[places])
+    return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
 
 
 def _precision(likes: sp.csr_matrix, regularization: float) -> F32:
@@ -134,16 +131,6 @@ def _precision(likes: sp.csr_matrix, regularization: float) -> F32:
     return precision
 
 
-def _largest(dense: F32, keep: int) -> tuple[I64, I64, F32]:
-    """Returns rows, columns and values of the `keep` largest entries of each row by absolute value."""
-    if keep <= 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-    columns = np.argpartition(-np.abs(dense), keep - 1, axis=1)[:, :keep]
-    weights = np.take_along_axis(dense, columns, axis=1)
-    rows = np.repeat(np.arange(len(dense)), keep)
-    return rows, columns.ravel(), weights.ravel().astype(np.float32)
-
-
 class ItemItemSource:
     """Items that go with what the user liked."""
 
@@ -152,28 +139,50 @@ class ItemItemSource:
 
     def __init__(self, model: ItemItemModel) -> None:
         self._model = model
-        self.description = f"EASE, linear item-item model in closed form, {len(model.weights):,} weights"
+        self._n_items = int(np.count_nonzero(model.known))
+        self.description = f"linear item-item model, {len(model.weights.weights):,} weights; {model.choice}"
 
     @property
     def n_items(self) -> int:
         """Items in the model."""
-        return int(self._model.known.sum())
+        return self._n_items
 
-    def propose(self, profile: Profile, n: int, allowed: Mask) -> Proposal:
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Returns the allowed items with the largest sum of weights."""
-        scores = self._model.scores(profile)
-        if scores is None:
+        if not self._knows_any(profile):
             return Proposal.nothing(NO_LIKES)
-        shared = min(len(allowed), len(scores))
-        rows = np.flatnonzero(allowed[:shared] & self._model.known[:shared])
-        return best(rows, scores[rows], n)
+        sums = self._model.weights.sums(profile)
+        if sums is not None:
+            rows, scores = sums.positive(allowed)
+            if len(rows) >= n:
+                return best(rows, scores, n)
+        # Too few that the likes speak for: also those that they say nothing of, or nothing good.
+        rows = allowed.within(self._model.known).rows
+        return best(rows, np.zeros(len(rows), np.float32) if sums is None else sums.at(rows), n)
 
     def score(self, profile: Profile, rows: I64) -> F32:
-        """Returns sums of weights; NaN for items outside of the model."""
+        """Returns sums of weights times the strengths of the likes; NaN for items outside of the model."""
         scores = np.full(len(rows), np.nan, np.float32)
-        every = self._model.scores(profile)
-        if every is not None:
-            known = rows < len(every)
+        if self._knows_any(profile):
+            known = rows < len(self._model.known)
             known[known] = self._model.known[rows[known]]
-            scores[known] = every[rows[known]]
+            sums = self._model.weights.sums(profile)
+            scores[known] = 0 if sums is None else sums.at(rows[known])
         return scores
+
+    def _knows_any(self, profile: Profile) -> bool:
+        inside = profile.liked[profile.liked < len(self._model.known)]
+        return bool(self._model.known[inside].any())
+
+
+def _fit(data: TrainingData, models: Mapping[str, Any]) -> ItemItemModel:
+    del models
+    return ItemItemModel.fit(data.likes, data.parameters.item_item)
+
+
+def _open(model: ItemItemModel, opening: Opening) -> Sequence[Source]:
+    del opening
+    return (ItemItemSource(model),)
+
+
+KIND = SourceKind("item_item", _fit, ItemItemModel.load, _open)

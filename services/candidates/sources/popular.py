@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.candidates.arrays import GrowingArray
 from services.candidates.ports import Proposal
-from services.candidates.sources.ranking import best_places
+from services.candidates.sources.kind import SourceKind
+from services.candidates.sources.top_counts import TopCounts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from services.candidates.arrays import F32, I64, Mask
+    from services.candidates.arrays import F32, I64
+    from services.candidates.index.allowed import Allowed
+    from services.candidates.ports import Source
     from services.candidates.profile import Profile
+    from services.candidates.sources.kind import Opening, TrainingData
 
 
 class PopularSource:
-    """Items by ln(1 + likes). Live: `add` counts a like of now."""
+    """Items by ln(1 + likes). Model and live source in one: a like counts when it is given, whoever gives it."""
 
     name = "popular"
     proposes = True
     description = "natural logarithm of 1 + the number of likes"
 
     def __init__(self, likes: I64) -> None:
-        self._likes = GrowingArray(likes.astype(np.int64), 0)
+        self._likes = TopCounts(likes.astype(np.int64))
 
     @property
     def n_items(self) -> int:
@@ -36,33 +40,29 @@ class PopularSource:
         """Makes room for `size` rows; the new ones have no likes."""
         self._likes.grow(size)
 
-    def add(self, row: int) -> None:
+    def like(self, user_id: str, row: int, at: float) -> None:  # noqa: ARG002 (each like counts the same)
         """Counts one like."""
-        self._likes.values[row] += 1
+        self._likes.add(row, 1)
 
-    def take_back(self, row: int) -> None:
+    def take_back(self, user_id: str, row: int, at: float) -> None:  # noqa: ARG002 (each like counts the same)
         """Counts one like less, where there is one."""
-        self._likes.values[row] = max(self._likes.values[row] - 1, 0)
+        self._likes.take(row, 1)
+
+    def forget(self, user_id: str) -> None:
+        """Has nothing to forget: counts are not kept by user."""
 
     def reset(self) -> None:
         """Forgets all counts."""
-        self._likes.values[:] = 0
+        self._likes.reset()
 
-    def propose(self, profile: Profile, n: int, allowed: Mask) -> Proposal:  # noqa: ARG002 (the same for all users)
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:  # noqa: ARG002 (the same for all users)
         """Returns the most liked of the allowed items."""
-        likes = self._likes.values
-        rows = np.flatnonzero(allowed[: len(likes)])
-        # The logarithm does not change the order: it is taken of the best only.
-        chosen = rows[best_places(rows, likes[rows], n)]
-        return Proposal(chosen, np.log1p(likes[chosen]).astype(np.float32))
+        rows, likes = self._likes.best(n, allowed)
+        return Proposal(rows, np.log1p(likes).astype(np.float32))
 
     def score(self, profile: Profile, rows: I64) -> F32:  # noqa: ARG002 (the same for all users)
         """Returns ln(1 + likes) of each row."""
-        likes = self._likes.values
-        counts = np.zeros(len(rows), np.int64)
-        inside = rows < len(likes)
-        counts[inside] = likes[rows[inside]]
-        return np.log1p(counts).astype(np.float32)
+        return np.log1p(self._likes.of(rows)).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes the counts into a folder."""
@@ -78,3 +78,16 @@ class PopularSource:
 
         """
         return cls(np.load(folder / "likes.npy"))
+
+
+def _fit(data: TrainingData, models: Mapping[str, Any]) -> PopularSource:
+    del models
+    return PopularSource(data.likes.per_item)
+
+
+def _open(model: PopularSource, opening: Opening) -> Sequence[Source]:
+    del opening
+    return [model]
+
+
+KIND = SourceKind("popular", _fit, PopularSource.load, _open)

@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from services.candidates.arrays import F32, I64, Mask
+    from services.candidates.arrays import F32, I64
+    from services.candidates.index.allowed import Allowed
     from services.candidates.ports import Proposal, Source
     from services.candidates.profile import Profile
 
 
 class ViewSource:
-    """A source asked about `view(profile)` instead of the profile. Proposes only when it is asked for by name."""
+    """A source asked about `view(profile)` instead of the profile."""
 
     proposes = False
 
@@ -31,7 +32,7 @@ class ViewSource:
         """Items it can score."""
         return self._source.n_items
 
-    def propose(self, profile: Profile, n: int, allowed: Mask) -> Proposal:
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Returns the source's list for the view of the profile."""
         return self._source.propose(self._view(profile), n, allowed)
 
@@ -40,13 +41,18 @@ class ViewSource:
         return self._source.score(self._view(profile), rows)
 
 
-def views(als: Source, item_item: Source, text: Source) -> tuple[ViewSource, ...]:
-    """Returns the views that the fusion model reads, under the names it knows them by."""
-    return (
-        ViewSource("item_item_recent", "item_item of the five newest likes", item_item, lambda user: user.newest(5)),
-        ViewSource(
-            "item_item_decayed", "item_item, a like's weight halved every ten", item_item, lambda user: user.decayed(10)
-        ),
-        ViewSource("als_recent", "als of the ten newest likes", als, lambda user: user.newest(10)),
-        ViewSource("text_recent", "text for the ten newest likes", text, lambda user: user.newest(10)),
+_VIEWS: tuple[tuple[str, str, str, Callable[[Profile], Profile]], ...] = (
+    ("item_item_recent", "item_item", "item_item of the five newest likes", lambda user: user.newest(5)),
+    ("item_item_decayed", "item_item", "item_item, a like's weight halved every ten", lambda user: user.decayed(10)),
+    ("als_recent", "als", "als of the ten newest likes", lambda user: user.newest(10)),
+    ("aligned_text_recent", "aligned_text", "aligned_text for the ten newest likes", lambda user: user.newest(10)),
+)
+
+VIEW_NAMES = tuple(name for name, *_ in _VIEWS)
+
+
+def views(sources: Mapping[str, Source]) -> tuple[ViewSource, ...]:
+    """Returns the views that the fusion model reads, of the sources that are there."""
+    return tuple(
+        ViewSource(name, description, sources[of], view) for name, of, description, view in _VIEWS if of in sources
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.candidates.sources.aligned_text import ItemTexts, masked_rows
 from services.candidates.sources.attributes import AttributeEncoder
-from services.candidates.sources.text import ItemTexts, masked_rows
 from shared.data.texts import item_text, item_title
 from shared.errors import ModelMismatch, ModelNotReady
 

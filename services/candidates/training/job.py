@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ import structlog
 from services.candidates.catalogue.table import ItemTable
 from services.candidates.training.embedding import embed_items, titles_needed
 from services.candidates.training.likes import likes_of
-from services.candidates.training.plan import plan_versions
+from services.candidates.training.plan import plan_versions, serving_version
+from services.candidates.training.quotas import FOLD
 from services.candidates.training.trainer import fit_models
 from services.candidates.versions.files import save_models
 from services.candidates.versions.version import KIND
@@ -20,13 +21,15 @@ from shared.data.nouns import Item
 from shared.errors import CorruptData, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from services.candidates.ports import TextEmbedder
+    from services.candidates.merge.quotas import Quotas
+    from services.candidates.ports import AlsEngine, JudgedLog, TextEmbedder
+    from services.candidates.sources.aligned_text import ItemTexts
     from services.candidates.sources.hyperparameters import Hyperparameters
-    from services.candidates.sources.text import ItemTexts
     from services.candidates.training.likes import Likes
     from services.candidates.training.plan import PlannedVersion
+    from services.candidates.training.quotas import QuotaLearner
     from shared.artifacts import ArtifactStore, Manifest
     from shared.data.log import LogSnapshot
     from shared.data.preferences import PreferenceRules
@@ -48,32 +51,63 @@ class TrainingJob:
     store: ArtifactStore
     rules: PreferenceRules
     parameters: Hyperparameters
+    sources: tuple[str, ...]
+    """Names of the sources to train (`sources/registry.py`)."""
     keep_versions: int
     progress: JobProgress
+    quotas: QuotaLearner | None = None
+    """Learns quotas when the stage `fit` is trained, for all versions trained with it; None: none are learned."""
+    als_engine: AlsEngine | None = None
+    """What fits the matrix factorisation; None: this process."""
 
     async def run(self, protocol: Protocol, stages: Collection[Stage], snapshot: LogSnapshot) -> list[Manifest]:
         """Trains and publishes; returns the manifests in the order of publishing.
 
         Raises:
             NothingToLearn: no events, no positives, or no catalogue.
-            DependencyUnavailable: the embedding service does not answer.
+            DependencyUnavailable: the embedding service does not answer, or the engine fails.
             ModelMismatch: it changed its model meanwhile.
 
         """
         self._check(snapshot)
-        table = _table(snapshot)
+        table = _table(snapshot, {event.item_id for event in snapshot.events})
         planned = list(plan_versions(protocol, stages, snapshot.events, self.rules))
         likes = [likes_of(one.events, table.rows, self.rules) for one in planned]
-        texts, embedding = await self._embed(table, likes)
+        return await self._train(snapshot, table, list(zip(planned, likes, strict=True)))
+
+    async def run_serving(self, catalogue: LogSnapshot, log: JudgedLog) -> list[Manifest]:
+        """Trains and publishes what users get, on a log that was judged elsewhere: no event becomes an object here.
+
+        Raises:
+            NothingToLearn: no events, no positives, or no catalogue.
+            DependencyUnavailable: the embedding service does not answer, or the engine fails.
+            ModelMismatch: it changed its model meanwhile.
+
+        """
+        events = log.events_by_item()
+        table = _table(catalogue, events)
+        likes = log.likes(table.rows)
+        if not catalogue.items or not likes.matrix.nnz:
+            raise NothingToLearn("the export has no items, or no event in it is a positive")
+        return await self._train(catalogue, table, [(serving_version(sum(events.values())), likes)])
+
+    async def _train(
+        self, snapshot: LogSnapshot, table: ItemTable, versions: Sequence[tuple[PlannedVersion, Likes]]
+    ) -> list[Manifest]:
+        texts, embedding = await self._embed(table, [likes for _, likes in versions])
         manifests = []
-        for done, (one, own) in enumerate(zip(planned, likes, strict=True)):
-            self.progress.update("train", done, len(planned))
-            models = fit_models(table, texts, own, self.parameters)
+        quotas: Quotas | None = None
+        for done, (one, likes) in enumerate(versions):
+            self.progress.update("train", done, len(versions))
+            models = fit_models(table, texts, likes, self.parameters, self.sources, self.als_engine)
+            if self.quotas is not None and one.labels.get("fold") == FOLD and one.lists:
+                quotas = self.quotas.learn(models, one.lists)
+            models = replace(models, quotas=quotas)
             with tempfile.TemporaryDirectory(prefix="candidates-") as folder:
                 save_models(models, Path(folder))
                 manifests.append(self._publish(one, Path(folder), snapshot, embedding, table))
             self._prune(one)
-        self.progress.update("train", len(planned), len(planned))
+        self.progress.update("train", len(versions), len(versions))
         return manifests
 
     def _check(self, snapshot: LogSnapshot) -> None:
@@ -101,14 +135,20 @@ class TrainingJob:
     def _publish(
         self, one: PlannedVersion, folder: Path, snapshot: LogSnapshot, embedding: str, table: ItemTable
     ) -> Manifest:
+        engine = "in process" if self.als_engine is None else self.als_engine.name
         return self.store.publish(
             KIND,
             folder,
-            config={**asdict(self.parameters), "rules": asdict(self.rules)},
+            config={
+                **asdict(self.parameters),
+                "rules": asdict(self.rules),
+                "sources": list(self.sources),
+                "als_engine": engine,
+            },
             data={
                 "sequence": snapshot.sequence,
                 "cursor": snapshot.cursor,
-                "events": len(one.events),
+                "events": one.count,
                 "items": table.alive_count,
                 "split": {**one.labels, **one.split},
             },
@@ -132,14 +172,11 @@ class TrainingJob:
             return None
 
 
-def _table(snapshot: LogSnapshot) -> ItemTable:
+def _table(snapshot: LogSnapshot, item_ids: Iterable[str]) -> ItemTable:
+    """Returns the catalogue, and a row for each item that has events and no entry."""
     table = ItemTable()
     for item in snapshot.items.values():
         table.put(item)
-    for item_id in _event_items(snapshot):
+    for item_id in sorted(item_ids):
         table.row_of(item_id)
     return table
-
-
-def _event_items(snapshot: LogSnapshot) -> Sequence[str]:
-    return sorted({event.item_id for event in snapshot.events})

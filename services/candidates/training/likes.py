@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,36 +14,75 @@ from shared.data.splits import by_user
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from services.candidates.arrays import I64
+    from numpy.typing import NDArray
+
+    from services.candidates.arrays import F64, I64
     from shared.data.nouns import Event
     from shared.data.preferences import PreferenceRules
 
 
 @dataclass(frozen=True, eq=False)
 class Likes:
-    """What users like: strengths, float32 CSR (users, items), and the number of events of each item, (items,)."""
+    """What users like, user by user.
+
+    Rows `matrix.indptr[u]` to `matrix.indptr[u + 1]` of the flat arrays are those of user u.
+    """
 
     matrix: sp.csr_matrix
+    """Strengths, float32 CSR (users, items), each user's columns ascending."""
     events: I64
+    """Number of events of each item, int64 (items,), also of those that are no likes."""
+    users: tuple[str, ...]
+    """Ids of the users, sorted."""
+    sequence: I64
+    """The liked items, int64 (likes,), each user's in the order of their last positive events, the oldest first."""
+    times: F64
+    """When those were, float64 (likes,), unix seconds; aligned with `sequence`."""
+    tried: sp.csr_matrix | None = None
+    """1 where a user had something to do with an item and neither likes nor dislikes it, float32 CSR (users, items)."""
+
+    def interactions(self, weight: float) -> sp.csr_matrix:
+        """Returns the strengths with `weight` where an item was only tried: float32 CSR (users, items)."""
+        if self.tried is None or weight <= 0:
+            return self.matrix
+        both: sp.csr_matrix = (self.matrix + self.tried * np.float32(weight)).tocsr()
+        both.sort_indices()
+        return both
 
     @property
     def per_item(self) -> I64:
         """Number of users who like each item, (items,)."""
         return np.bincount(self.matrix.indices, minlength=self.matrix.shape[1]).astype(np.int64)
 
+    @property
+    def newest(self) -> float:
+        """When the newest like was, unix seconds; 0 when there is none."""
+        return float(self.times.max(initial=0.0))
+
 
 def likes_of(events: Sequence[Event], rows: Mapping[str, int], rules: PreferenceRules) -> Likes:
     """Judges each user's events as serving judges a history; users in id order, so that the log's order has no say."""
     users = by_user(events)
-    indptr = [0]
-    columns, strengths = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for user in sorted(users):
-        profile = build_profile(users[user], rows, rules)
-        order = np.argsort(profile.liked)
-        columns.append(profile.liked[order])
-        strengths.append(profile.strengths[order])
-        indptr.append(indptr[-1] + len(order))
-    shape = (len(users), len(rows))
-    matrix = sp.csr_matrix((np.concatenate(strengths), np.concatenate(columns), np.array(indptr)), shape=shape)
+    ids = tuple(sorted(users))
+    profiles = [build_profile(users[user], rows, rules) for user in ids]
+    orders = [np.argsort(own.liked) for own in profiles]
+    indptr = np.cumsum([0, *(len(own.liked) for own in profiles)])
+    columns = _joined([own.liked[order] for own, order in zip(profiles, orders, strict=True)], np.int64)
+    strengths = _joined([own.strengths[order] for own, order in zip(profiles, orders, strict=True)], np.float32)
+    shape = (len(ids), len(rows))
+    matrix = sp.csr_matrix((strengths, columns, indptr), shape=shape)
+    tried = _joined([own.tried for own in profiles], np.int64)
+    tried_indptr = np.cumsum([0, *(len(own.tried) for own in profiles)])
     counted = np.fromiter((rows[event.item_id] for event in events), np.int64, len(events))
-    return Likes(matrix, np.bincount(counted, minlength=len(rows)).astype(np.int64))
+    return Likes(
+        matrix,
+        np.bincount(counted, minlength=len(rows)).astype(np.int64),
+        ids,
+        _joined([own.liked for own in profiles], np.int64),
+        _joined([own.times for own in profiles], np.float64),
+        sp.csr_matrix((np.ones(len(tried), np.float32), tried, tried_indptr), shape=shape),
+    )
+
+
+def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *parts])

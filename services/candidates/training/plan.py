@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared.data.folds import training_folds, visible_events
@@ -11,6 +11,7 @@ from shared.data.splits import Protocol, Stage
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from shared.data.folds import TrainingList
     from shared.data.nouns import Event
     from shared.data.preferences import PreferenceRules
 
@@ -23,6 +24,15 @@ class PlannedVersion:
     events: Sequence[Event]
     split: dict[str, object]
     """What the artifact says of its split."""
+    lists: Sequence[TrainingList] = ()
+    """Of a fold: questions whose answers it does not see."""
+    judged_elsewhere: int = 0
+    """Number of events that it sees beside `events`."""
+
+    @property
+    def count(self) -> int:
+        """Number of events that it sees."""
+        return len(self.events) + self.judged_elsewhere
 
     @property
     def is_serving(self) -> bool:
@@ -51,10 +61,15 @@ def plan_versions(
         for fold in training_folds(visible, is_positive):
             labels = {"protocol": protocol.value, "stage": Stage.FIT.value, "fold": fold.name}
             hidden = {"hidden_users": len(fold.hidden_users), "hidden_items": len(fold.hidden_items)}
-            yield PlannedVersion(labels, fold.training, {"fold": fold.name, **hidden})
+            yield PlannedVersion(labels, fold.training, {"fold": fold.name, **hidden}, fold.lists)
     if Stage.TEST in stages:
         labels = {"protocol": protocol.value, "stage": Stage.TEST.value}
         yield PlannedVersion(labels, visible, {"hidden_events": len(counting) - len(visible)})
     if Stage.SERVING in stages:
-        labels = {"protocol": protocol.value, "stage": Stage.SERVING.value}
-        yield PlannedVersion(labels, counting, {})
+        yield replace(serving_version(0), events=counting)
+
+
+def serving_version(events: int) -> PlannedVersion:
+    """Returns the version that becomes CURRENT, on this number of events that were judged elsewhere."""
+    labels = {"protocol": Protocol.WARM.value, "stage": Stage.SERVING.value}
+    return PlannedVersion(labels, (), {}, judged_elsewhere=events)

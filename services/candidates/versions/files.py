@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from services.candidates.catalogue.storage import load_table, save_table
-from services.candidates.sources.als import AlsModel
-from services.candidates.sources.hyperparameters import TextParameters
-from services.candidates.sources.item_item import ItemItemModel
-from services.candidates.sources.popular import PopularSource
-from services.candidates.sources.text import TextMap
+from services.candidates.merge.quotas import Quotas
+from services.candidates.sources.registry import load_kinds, save_kinds
 from services.candidates.versions.version import About, Models, Version
 from shared.errors import CorruptData
 
@@ -24,19 +20,21 @@ if TYPE_CHECKING:
     from services.candidates.ports import IndexFactory
     from shared.artifacts import Loaded, Manifest
 
+QUOTAS = "quotas.json"
+SOURCES = "sources"
+"""Folder below a version's that holds one folder per kind of source."""
+
 
 def save_models(models: Models, folder: Path) -> None:
     """Writes models into an empty folder."""
     save_table(models.table, folder)
-    models.als.save(folder / "als")
-    models.item_item.save(folder / "item_item")
-    models.text_map.save(folder / "text")
-    models.popular.save(folder / "popular")
+    save_kinds(models.by_kind, folder / SOURCES)
     np.save(folder / "mapped.npy", models.mapped)
     # Half precision: cosines change in the fourth digit, and the file is half the size.
     np.save(folder / "content.npy", models.content.astype(np.float16))
     np.save(folder / "events.npy", models.events)
-    (folder / "parameters.json").write_text(json.dumps({"text": asdict(models.text_map.parameters)}))
+    if models.quotas is not None:
+        (folder / QUOTAS).write_text(json.dumps(models.quotas.to_json()))
 
 
 def load_models(folder: Path) -> Models:
@@ -46,16 +44,13 @@ def load_models(folder: Path) -> Models:
         OSError, ValueError, KeyError, TypeError: the folder does not hold a version.
 
     """
-    parameters = json.loads((folder / "parameters.json").read_text())
     return Models(
         table=load_table(folder),
-        als=AlsModel.load(folder / "als"),
-        item_item=ItemItemModel.load(folder / "item_item"),
-        text_map=TextMap.load(folder / "text", TextParameters(**parameters["text"])),
-        popular=PopularSource.load(folder / "popular"),
+        by_kind=load_kinds(folder / SOURCES),
         mapped=np.load(folder / "mapped.npy", mmap_mode="r"),
         content=np.load(folder / "content.npy").astype(np.float32),
         events=np.load(folder / "events.npy"),
+        quotas=Quotas.from_json(json.loads((folder / QUOTAS).read_text())) if (folder / QUOTAS).exists() else None,
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.candidates.index.spaces import CONTENT, Spaces
+from services.candidates.index.spaces import CF, CONTENT, Spaces, unit
+from services.candidates.live.item_factors import ItemFactors
+from services.candidates.ports import KnowsUsers, LiveSource
 from services.candidates.sources.als import AlsSource
-from services.candidates.sources.item_item import ItemItemSource
-from services.candidates.sources.text import TextSource
+from services.candidates.sources.kind import Opening
+from services.candidates.sources.registry import KINDS
 from services.candidates.sources.views import views
 
 if TYPE_CHECKING:
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
     from services.candidates.arrays import F32, I64, Mask
     from services.candidates.catalogue.table import ItemTable
+    from services.candidates.merge.quotas import Quotas
     from services.candidates.ports import IndexFactory, Source
+    from services.candidates.profile import Profile
+    from services.candidates.sources.aligned_text import TextMap
     from services.candidates.sources.als import AlsModel
-    from services.candidates.sources.item_item import ItemItemModel
-    from services.candidates.sources.popular import PopularSource
-    from services.candidates.sources.text import TextMap
 
 KIND = "candidates"
 """Kind of this service's artifacts."""
@@ -50,44 +52,45 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """What training makes. Arrays have one row per row of `table`.
-
-    `mapped` float32 (rows, factors) and `content` float32 (rows, dim) are NaN where an item has no vector;
-    `events` int64 (rows,) counts the training events of each item.
-    """
+    """What training makes. Arrays have one row per row of `table`."""
 
     table: ItemTable
-    als: AlsModel
-    item_item: ItemItemModel
-    text_map: TextMap
-    popular: PopularSource
+    by_kind: Mapping[str, Any]
+    """The models of the sources by the name of their kind (`sources/registry.py`)."""
     mapped: F32
+    """What text says of each item in the CF space, float32 (rows, factors), NaN where it says nothing."""
     content: F32
+    """Language model vectors, float32 (rows, dim), NaN where there is none."""
     events: I64
+    """Training events of each item, int64 (rows,)."""
+    quotas: Quotas | None = None
+    """How many places each source earned; None: not learned."""
 
 
 class Version:
     """Sources and indexes over the models of one version.
 
-    Only the one that keeps it live writes to it: `place`, `remove` and the table.
+    Only the one that keeps it live writes to it: `place`, `remove`, the live sources and the table.
     """
 
     def __init__(self, about: About, models: Models, make_index: IndexFactory) -> None:
         self.about = about
         self.table = models.table
-        self.popular = models.popular
-        self.text_map = models.text_map
+        self.text_map: TextMap = models.by_kind["aligned_text"]
         self.trained_rows = len(models.events)
-        self._als = models.als
+        self._als: AlsModel = models.by_kind["als"]
         self._events = models.events
-        self.spaces = Spaces(make_index, models.als.factors.shape[1], models.content.shape[1])
+        self.quotas = models.quotas
+        self.item_factors = ItemFactors(self._als)
+        self.spaces = Spaces(make_index, self._als.factors.shape[1], models.content.shape[1])
         rows = np.arange(len(models.events))
         self.spaces.put(rows, self._learned(rows), models.mapped, models.content)
-        als = AlsSource(models.als, self.spaces.cf)
-        item_item = ItemItemSource(models.item_item)
-        text = TextSource(models.als, self.spaces.mapped)
-        every: tuple[Source, ...] = (als, item_item, text, models.popular, *views(als, item_item, text))
-        self.sources = {source.name: source for source in every}
+        opening = Opening(models.by_kind, self.spaces, self.table, make_index)
+        opened = (kind.open(models.by_kind[kind.name], opening) for kind in KINDS if kind.name in models.by_kind)
+        every = {source.name: source for several in opened for source in several}
+        self.sources: dict[str, Source] = {**every, **{view.name: view for view in views(every)}}
+        self.neighbours = next((source for source in every.values() if isinstance(source, KnowsUsers)), None)
+        self.live_sources = [source for source in every.values() if isinstance(source, LiveSource)]
 
     @property
     def content_dim(self) -> int:
@@ -111,9 +114,41 @@ class Version:
         """Returns the number of vectors in a space of items that arrived after the training."""
         return self.spaces.similar[space].count_from(self.trained_rows)
 
+    def is_trained(self, row: int) -> bool:
+        """Returns whether training learned factors of the item in this row."""
+        return row < len(self._als.known) and bool(self._als.known[row])
+
+    def fold_in(self, profile: Profile) -> F32:
+        """Returns a user's vector in the CF space, (factors,); zero when no liked item is known."""
+        return self._als.fold_in(profile)
+
+    def learn(self, row: int) -> None:
+        """Moves an item without trained factors to where its known likers want it."""
+        rows = np.array([row], np.int64)
+        mapped = self.spaces.mapped.vectors(rows)
+        vectors = self._with_likes(rows, mapped)
+        has = ~np.isnan(vectors[:, 0])
+        self.spaces.cf.put(rows[has], vectors[has])
+        self.spaces.similar[CF].put(rows[has], unit(vectors[has]))
+        source = self.sources.get("als")
+        if isinstance(source, AlsSource) and self.item_factors.has(row):
+            source.learn(row)
+
     def place(self, rows: I64, mapped: F32, content: F32) -> None:
         """Puts items into every index: `mapped` (rows, factors), `content` (rows, dim), NaN rows for none."""
-        self.spaces.put(rows, self._learned(rows), mapped, content)
+        self.spaces.put(rows, self._with_likes(rows, mapped), mapped, content)
+
+    def _with_likes(self, rows: I64, mapped: F32) -> F32:
+        """Returns learned vectors: of training, else of the known likers, else what text says; NaN for none."""
+        vectors = self._learned(rows)
+        for place in np.flatnonzero(np.isnan(vectors[:, 0])).tolist():
+            own = None if np.isnan(mapped[place, 0]) else mapped[place]
+            row = int(rows[place])
+            if self.item_factors.has(row):
+                vectors[place] = self.item_factors.vector(row, own)
+            elif own is not None:
+                vectors[place] = own
+        return vectors
 
     def _learned(self, rows: I64) -> F32:
         known = self._als.known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 from fusionrec.common.v1 import event_pb2, item_pb2
@@ -47,7 +48,7 @@ class GrpcCandidates:
         request.k = k
         request.filter.CopyFrom(item_pb2.ItemFilter(exclude_item_ids=sorted(question.exclude)))
         reply = await call(self._stub.GetCandidates(request, timeout=self._timeout_s), COMPONENT)
-        return Answer(tuple(one.item_id for one in reply.candidates), _failed(reply))
+        return Answer(tuple(reply.columns.item_ids), _failed(reply))
 
     async def score(self, question: Question, *, version: str, source: str, item_ids: Sequence[str]) -> Scores:
         """See `ports.Candidates`."""
@@ -55,13 +56,10 @@ class GrpcCandidates:
         request.k = len(item_ids)
         request.score_item_ids.extend(item_ids)
         reply = await call(self._stub.GetCandidates(request, timeout=self._timeout_s), COMPONENT)
-        scores = {
-            candidate.item_id: evidence.score
-            for candidate in reply.candidates
-            for evidence in candidate.evidence
-            if evidence.source == source and math.isfinite(evidence.score)
-        }
-        return Scores(scores, _failed(reply))
+        (column,) = reply.columns.evidence
+        values = np.frombuffer(column.scores, "<f4").tolist()
+        pairs = zip(reply.columns.item_ids, values, strict=True)
+        return Scores({item_id: score for item_id, score in pairs if math.isfinite(score)}, _failed(reply))
 
 
 def _request(question: Question, version: str, source: str) -> pb.GetCandidatesRequest:
@@ -70,6 +68,7 @@ def _request(question: Question, version: str, source: str) -> pb.GetCandidatesR
         sources=[source],
         seen_policy=event_pb2.SEEN_POLICY_HIDE_ALL_SEEN,
         model_version=version,
+        by_column=True,
     )
     if question.as_of is not None:
         request.as_of.FromDatetime(question.as_of)

@@ -96,6 +96,19 @@ def read_log_id(connection: sqlite3.Connection) -> str:
     return log_id
 
 
+def check_readable(connection: sqlite3.Connection, path: Path) -> str:
+    """Returns the identity of the log of a database that was opened for reading.
+
+    Raises:
+        StoreUnusable: it has no log of this schema version.
+
+    """
+    _check_ours(connection, path)
+    if _pragma(connection, "user_version") != SCHEMA_VERSION:
+        raise StoreUnusable(f"{path} holds no log of this version; start the ingestion service on it once")
+    return read_log_id(connection)
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     _check_ours(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
     from fusionrec.common.v1 import serving_pb2
-    from numpy.typing import NDArray
 
-    from services.ranker.items.arrays import F32
     from services.ranker.nouns import CandidateQuery
 
 COMPONENT = "candidates"
@@ -62,45 +60,25 @@ def _encode(query: CandidateQuery) -> pb.GetCandidatesRequest:
         score_item_ids=query.score_item_ids,
         model_version=query.model_version,
         as_of=None if query.as_of is None else encode_time(query.as_of),
+        by_column=True,
     )
 
 
 def _decode(reply: pb.GetCandidatesResponse) -> CandidateTable:
-    # Read once: each element of a repeated field is wrapped anew whenever it is reached.
-    candidates = list(reply.candidates)
-    scores, ranks = _evidence(candidates)
+    columns = reply.columns
     versions = {one.kind: one.version for one in reply.served_by.models}
+    scores = {one.source: np.frombuffer(one.scores, "<f4") for one in columns.evidence}
+    ranks = {one.source: np.frombuffer(one.ranks, "<i4") for one in columns.evidence}
     return CandidateTable(
-        item_ids=[candidate.item_id for candidate in candidates],
-        merged=np.array([candidate.score for candidate in candidates], dtype=np.float32),
-        is_new=np.array([candidate.is_new for candidate in candidates], dtype=np.bool_),
+        item_ids=list(columns.item_ids),
+        merged=np.frombuffer(columns.scores, "<f4"),
+        is_new=np.frombuffer(columns.is_new, np.bool_),
         scores=scores,
         ranks=ranks,
         failed={one.source: one.reason for one in reply.sources if one.failed},
         version=versions.get("candidates", ""),
         index_version=reply.served_by.index_version,
     )
-
-
-def _evidence(candidates: Sequence[pb.Candidate]) -> tuple[dict[str, F32], dict[str, NDArray[np.int32]]]:
-    """Returns scores and ranks by source, one value per candidate: NaN and 0 where the source says nothing."""
-    # Lists first, arrays at the end: writing single elements of arrays takes longer than reading the messages.
-    found: dict[str, tuple[list[int], list[float], list[int]]] = {}
-    for place, candidate in enumerate(candidates):
-        for one in candidate.evidence:
-            column = found.get(one.source)
-            if column is None:
-                column = found[one.source] = ([], [], [])
-            column[0].append(place)
-            column[1].append(one.score)
-            column[2].append(one.rank)
-    scores, ranks = {}, {}
-    for name, (places, own_scores, own_ranks) in found.items():
-        scores[name] = np.full(len(candidates), np.nan, dtype=np.float32)
-        scores[name][places] = own_scores
-        ranks[name] = np.zeros(len(candidates), dtype=np.int32)
-        ranks[name][places] = own_ranks
-    return scores, ranks
 
 
 def _decode_version(message: serving_pb2.VersionInfo) -> VersionNote:

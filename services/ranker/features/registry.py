@@ -37,8 +37,10 @@ SOURCE_FEATURES: Final[dict[str, tuple[str, str]]] = {
     "item_item": (CF, "Item-item model"),
     "item_item_recent": (CF, "Item-item model, newest likes"),
     "item_item_decayed": (CF, "Item-item model, older likes weigh less"),
-    "text": (TEXT, "Text and attributes mapped to the CF space"),
-    "text_recent": (TEXT, "Text and attributes mapped to the CF space, newest likes"),
+    "user_knn": (CF, "Users of the same taste"),
+    "sequential": (CF, "What follows the last likes"),
+    "aligned_text": (TEXT, "Text and attributes mapped to the CF space"),
+    "aligned_text_recent": (TEXT, "Text and attributes mapped to the CF space, newest likes"),
 }
 """Sources of candidates that are read, with group and meaning; a source that is not loaded is missing."""
 
@@ -80,7 +82,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
 NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
 INDEX: Final[dict[str, int]] = {name: place for place, name in enumerate(NAMES)}
 LANGUAGE_MODEL: Final[tuple[str, ...]] = (
-    *(name for name in NAMES if name.startswith("text_")),
+    *(name for name in NAMES if name.startswith("aligned_text")),
     "lm_mean",
     "lm_recent",
     "lm_best",

@@ -7,13 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.index.allowed import Allowed
 from services.candidates.profile import Profile
+from services.candidates.sources.aligned_text import AlignedTextSource, ItemTexts, TextMap
 from services.candidates.sources.als import AlsModel, AlsSource
-from services.candidates.sources.hyperparameters import AlsParameters, ItemItemParameters, TextParameters
-from services.candidates.sources.item_item import ItemItemModel, ItemItemSource
-from services.candidates.sources.popular import PopularSource
-from services.candidates.sources.text import ItemTexts, TextMap, TextSource
-from services.candidates.sources.views import views
+from services.candidates.sources.hyperparameters import AlsParameters, TextParameters
 from shared.data.nouns import Item
 from shared.testing.candidate_source import N_ITEMS, CandidateSourceContract
 
@@ -27,12 +25,15 @@ def indexed(vectors):
     return index
 
 
-class PersonalContract(CandidateSourceContract):
+class SourceContract(CandidateSourceContract):
     def profile(self, liked):
         return Profile(liked, np.ones(len(liked), np.float32))
 
+    def allowed(self, mask):
+        return Allowed(mask)
 
-class TestAls(PersonalContract):
+
+class TestAls(SourceContract):
     def fit(self, likes):
         return AlsModel.fit(sp.csr_matrix(likes), ALS, seed=1, threads=2)
 
@@ -48,38 +49,7 @@ class TestAls(PersonalContract):
         return np.where(fitted.known, scores, np.float32(np.nan))
 
 
-class TestItemItem(PersonalContract):
-    parameters = ItemItemParameters(regularization=4.0, min_likes=3, neighbours=N_ITEMS)
-
-    def fit(self, likes):
-        return likes, ItemItemModel.fit(sp.csr_matrix(likes), self.parameters)
-
-    def stored(self, fitted, folder):
-        fitted[1].save(folder)
-        return fitted[0], ItemItemModel.load(folder)
-
-    def source(self, fitted):
-        return ItemItemSource(fitted[1])
-
-    def oracle(self, fitted, liked):
-        likes = fitted[0].astype(np.float64)
-        known = likes.sum(axis=0) >= self.parameters.min_likes
-        inverse = np.linalg.inv(likes[:, known].T @ likes[:, known] + 4.0 * np.eye(known.sum()))
-        weights = -inverse / np.diag(inverse)[None, :]
-        np.fill_diagonal(weights, 0)
-        full = np.zeros((N_ITEMS, N_ITEMS))
-        full[np.ix_(known, known)] = weights
-        return np.where(known, full[liked].sum(axis=0), np.nan).astype(np.float32)
-
-
-class TestItemItemWithMoreUsersThanItems(TestItemItem):
-    """The other of the two ways to solve."""
-
-    def fit(self, likes):
-        return super().fit(np.vstack([likes, likes, likes]))
-
-
-class TestText(PersonalContract):
+class TestText(SourceContract):
     def fit(self, likes):
         als = AlsModel.fit(sp.csr_matrix(likes), ALS, seed=1, threads=2)
         rng = np.random.default_rng(2)
@@ -96,12 +66,12 @@ class TestText(PersonalContract):
         als, text_map, items, texts = fitted
         als.save(folder / "als")
         text_map.save(folder / "text")
-        loaded = TextMap.load(folder / "text", text_map.parameters)
+        loaded = TextMap.load(folder / "text")
         return AlsModel.load(folder / "als"), loaded, items, texts
 
     def source(self, fitted):
         als, text_map, items, texts = fitted
-        return TextSource(als, indexed(text_map.map(items, texts)))
+        return AlignedTextSource(als, indexed(text_map.map(items, texts)))
 
     def oracle(self, fitted, liked):
         als, text_map, items, texts = fitted
@@ -120,39 +90,6 @@ class TestText(PersonalContract):
         assert not np.isnan(scores).any()
 
 
-class TestPopular(CandidateSourceContract):
-    personal = False
-
-    def profile(self, liked):
-        return Profile(liked, np.ones(len(liked), np.float32))
-
-    def fit(self, likes):
-        counts = likes.sum(axis=0).astype(np.int64)
-        return counts, PopularSource(counts)
-
-    def stored(self, fitted, folder):
-        fitted[1].save(folder)
-        return fitted[0], PopularSource.load(folder)
-
-    def source(self, fitted):
-        return fitted[1]
-
-    def oracle(self, fitted, liked):
-        del liked
-        return np.log(1.0 + fitted[0]).astype(np.float32)
-
-
-class TestItemItemRecent(TestItemItem):
-    """A view of a source is a source."""
-
-    def source(self, fitted):
-        source = super().source(fitted)
-        return {view.name: view for view in views(source, source, source)}["item_item_recent"]
-
-    def oracle(self, fitted, liked):
-        return super().oracle(fitted, liked[-5:])
-
-
 def dense_fold_in(model, liked):
     """Weighted least squares over all items, as Hu, Koren and Volinsky write it: C diagonal, p the likes."""
     factors = model.factors.astype(np.float64)
@@ -167,22 +104,8 @@ def dense_fold_in(model, liked):
     return np.linalg.solve(left, factors.T @ (confidence * preference))
 
 
-def test_fewer_neighbours_keep_the_largest_weights():
-    rng = np.random.default_rng(0)
-    likes = sp.csr_matrix((rng.random((40, 60)) < 0.2).astype(np.float32))
-    every = ItemItemModel.fit(likes, ItemItemParameters(4.0, 1, 8000, 60))
-    few = ItemItemModel.fit(likes, ItemItemParameters(4.0, 1, 8000, 7))
-    for row in np.flatnonzero(few.known):
-        kept = few.weights[few.indptr[row] : few.indptr[row + 1]]
-        full = every.weights[every.indptr[row] : every.indptr[row + 1]]
-        np.testing.assert_allclose(np.sort(np.abs(kept)), np.sort(np.abs(full))[-len(kept) :], rtol=1e-5)
-        assert len(kept) == 7
-
-
 @pytest.mark.parametrize("rows", [0, 2])
 def test_models_fit_what_hardly_anybody_liked(rows):
     likes = sp.csr_matrix(np.eye(3, 5, dtype=np.float32)[:rows])
     als = AlsModel.fit(likes, ALS, seed=1, threads=1)
-    item_item = ItemItemModel.fit(likes, ItemItemParameters())
     assert als.known.sum() == rows
-    assert item_item.known.sum() == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.index.allowed import Allowed
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_search_finds_the_best_of_the_allowed(index, vectors, share):
     allowed = rng.random(500) < share
     allowed[:3] = True
     query = rng.standard_normal(24).astype(np.float32)
-    rows, scores = index.search(query, 40, allowed)
+    rows, scores = index.search(query, 40, Allowed(allowed))
     expected = np.flatnonzero(allowed)[np.argsort(-(vectors[allowed] @ query))][:40]
     assert rows.tolist() == expected.tolist()
     np.testing.assert_allclose(scores, vectors[rows] @ query, rtol=1e-4, atol=1e-5)
@@ -37,8 +38,8 @@ def test_search_finds_the_best_of_the_allowed(index, vectors, share):
 def test_fewer_allowed_than_asked(index):
     allowed = np.zeros(500, bool)
     allowed[[7, 9]] = True
-    assert sorted(index.search(np.ones(24, np.float32), 100, allowed)[0].tolist()) == [7, 9]
-    assert len(index.search(np.ones(24, np.float32), 100, np.zeros(500, bool))[0]) == 0
+    assert sorted(index.search(np.ones(24, np.float32), 100, Allowed(allowed))[0].tolist()) == [7, 9]
+    assert len(index.search(np.ones(24, np.float32), 100, Allowed(np.zeros(500, bool)))[0]) == 0
 
 
 def test_vectors_are_counted_from_a_row_on(index):
@@ -49,19 +50,19 @@ def test_vectors_are_counted_from_a_row_on(index):
 
 def test_a_query_without_a_direction_is_refused(index):
     with pytest.raises(ValueError, match="finite"):
-        index.search(np.full(24, np.nan, np.float32), 5, np.ones(500, bool))
+        index.search(np.full(24, np.nan, np.float32), 5, Allowed.everything(500))
 
 
 def test_equal_scores_come_in_row_order():
     index = FlatIndex(2)
     index.put(np.arange(10), np.ones((10, 2), np.float32))
-    assert index.search(np.ones(2, np.float32), 10, np.ones(10, bool))[0].tolist() == list(range(10))
+    assert index.search(np.ones(2, np.float32), 10, Allowed.everything(10))[0].tolist() == list(range(10))
 
 
 def test_added_replaced_and_removed_rows_are_seen_at_once(index):
     query = np.zeros(24, np.float32)
     query[0] = 1
-    every = np.ones(2_000, bool)
+    every = Allowed.everything(2_000)
     big = np.full((1, 24), 50, np.float32)
     index.put(np.array([1_700]), big)
     assert index.search(query, 1, every)[0].tolist() == [1_700]
@@ -82,8 +83,7 @@ def test_growing_keeps_what_was_there(index, vectors):
 def test_searches_go_on_while_rows_arrive(index, vectors):
     failures = []
     stop = threading.Event()
-    allowed = np.zeros(500, bool)
-    allowed[:] = True
+    allowed = Allowed.everything(500)
     query = vectors[0]
     expected = index.search(query, 10, allowed)[0].tolist()
 

@@ -22,7 +22,9 @@ def make_lists(seed: int) -> RankingLists:
     features = random.normal(size=(rows, len(NAMES))).astype(np.float32)
     features[:, INDEX["has_cf"]] = random.random(rows) > 0.2
     features[:, INDEX["history_events"]] = np.repeat(np.log1p(random.integers(1, 200, LISTS)), SIZE)
-    worth = 2 * features[:, INDEX["als_score"]] + features[:, INDEX["lm_best"]] - features[:, INDEX["text_place"]]
+    worth = (
+        2 * features[:, INDEX["als_score"]] + features[:, INDEX["lm_best"]] - features[:, INDEX["aligned_text_place"]]
+    )
     noisy = (worth + 0.3 * random.normal(size=rows)).reshape(LISTS, SIZE)
     labels = (noisy >= np.sort(noisy, axis=1)[:, [-4]]).astype(np.float32).ravel()
     features[random.random(features.shape) < 0.05] = np.nan

@@ -17,6 +17,7 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 
 from services.candidates.bootstrap import build
 from services.candidates.settings import CandidatesSettings
+from services.candidates.sources.hyperparameters import AlsParameters, ItemItemParameters
 from services.candidates.training.job import TrainingJob
 from services.candidates.training.plan import stages_of
 from services.ingestion.bootstrap import build as build_ingestion
@@ -81,13 +82,24 @@ class World:
     def store(self):
         return ArtifactStore(self.artifacts)
 
-    def job(self, keep_versions=2):
-        settings = CandidatesSettings(als_factors=8, als_regularization=1.0, item_item_min_likes=1)
-        return TrainingJob(self.embedder, self.store, settings.rules, settings.hyperparameters, keep_versions, Silent())
+    def job(self, keep_versions=2, quotas=None):
+        settings = CandidatesSettings(
+            als=AlsParameters(factors=8, regularization=1.0), item_item=ItemItemParameters(min_likes=1)
+        )
+        return TrainingJob(
+            self.embedder,
+            self.store,
+            settings.rules,
+            settings.hyperparameters,
+            settings.trained_sources,
+            keep_versions,
+            Silent(),
+            quotas,
+        )
 
-    async def train(self, protocol=Protocol.WARM, stages=(Stage.SERVING,), keep_versions=2):
+    async def train(self, protocol=Protocol.WARM, stages=(Stage.SERVING,), keep_versions=2, quotas=None):
         snapshot = await read_snapshot(LogFeed(self.ingestion_channel))
-        return await self.job(keep_versions).run(protocol, stages or stages_of(protocol), snapshot)
+        return await self.job(keep_versions, quotas).run(protocol, stages or stages_of(protocol), snapshot)
 
     async def write_events(self, *made):
         request = ingestion_pb.WriteEventsRequest(events=[encode_event(event) for event in made])

@@ -11,7 +11,10 @@ from fusionrec.common.v1 import event_pb2, item_pb2, serving_pb2
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from shared.data.nouns import EventType, HistoryEvent
 from shared.rpc.convert import encode_history, encode_vector
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,17 +54,19 @@ def _history_of(user_id):
 
 
 async def test_every_source_that_can_says_something_of_every_candidate(client, liked):
-    answer = await client.get(history=liked("item-3", "item-9"), k=20)
+    tried = HistoryEvent("item-6", EventType.RATING, START, 2.0)
+    answer = await client.get(history=(tried, *liked("item-3", "item-9")), k=20)
     names = {one.source for one in answer.sources}
-    views = {"item_item_recent", "item_item_decayed", "als_recent", "text_recent"}
-    assert names == {"als", "item_item", "text", "popular"} | views
+    views = {"item_item_recent", "item_item_decayed", "als_recent", "aligned_text_recent"}
+    assert names == {"als", "als_tried", "item_item", "user_knn", "sequential", "aligned_text", "popular"} | views
     proposed = {one.source: one.proposed for one in answer.sources}
     assert all(proposed[name] > 0 for name in names - views)
     assert all(proposed[name] == 0 for name in views)
     for candidate in answer.candidates:
         evidence = {one.source: one for one in candidate.evidence}
-        assert {"text", "popular"} <= set(evidence)
-        expected = sum(1 / (60 + one.rank) for one in evidence.values() if one.rank)
+        assert {"aligned_text", "popular"} <= set(evidence)
+        weights = {"aligned_text": 0.3, "popular": 0.3}
+        expected = sum(weights.get(one.source, 1) / (60 + one.rank) for one in evidence.values() if one.rank)
         assert candidate.score == pytest.approx(expected, rel=1e-5)
 
 
@@ -89,8 +94,8 @@ async def test_an_explicit_history_counts_instead_of_the_stored_one(client, like
 
 
 async def test_only_the_asked_sources_answer(client, liked):
-    answer = await client.get(history=liked("item-3"), k=5, sources=["text", "popular"])
-    assert {one.source for one in answer.sources} == {"text", "popular"}
+    answer = await client.get(history=liked("item-3"), k=5, sources=["aligned_text", "popular"])
+    assert {one.source for one in answer.sources} == {"aligned_text", "popular"}
     answer = await client.get(history=liked("item-3"), k=5, sources=["item_item_recent"])
     assert len(answer.candidates) == 5
     assert {one.source for candidate in answer.candidates for one in candidate.evidence} == {"item_item_recent"}
@@ -188,7 +193,8 @@ async def test_info_says_what_is_loaded(client, liked):
     }
     assert {one.name: one.items for one in info.sources}["popular"] == 60
     # Those that propose are those that report a list when no source is asked for by name.
-    answer = await client.get(history=liked("item-3", "item-6"), k=5)
+    tried = HistoryEvent("item-9", EventType.RATING, START, 2.0)
+    answer = await client.get(history=(tried, *liked("item-3", "item-6")), k=5)
     assert {one.name for one in info.sources if one.proposes} == {one.source for one in answer.sources if one.proposed}
     (version,) = info.versions
     assert dict(version.labels) == {"protocol": "warm", "stage": "serving"}

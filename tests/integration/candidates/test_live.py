@@ -53,7 +53,7 @@ async def test_a_new_item_is_recommended_to_who_it_fits(client, world, liked):
     await world.write_items(Item("fresh", "space story never seen"))
 
     async def found():
-        return "fresh" in await client.ids(history=liked("item-0", "item-3", "item-6"), k=15, sources=["text"])
+        return "fresh" in await client.ids(history=liked("item-0", "item-3", "item-6"), k=15, sources=["aligned_text"])
 
     await client.until(found)
     fitting = await client.get(history=liked("item-0", "item-3"), k=60)
@@ -62,7 +62,7 @@ async def test_a_new_item_is_recommended_to_who_it_fits(client, world, liked):
         name: {e.source: e.score for c in answer.candidates if c.item_id == "fresh" for e in c.evidence}
         for name, answer in (("fitting", fitting), ("other", other))
     }
-    assert score["fitting"]["text"] > score["other"]["text"]
+    assert score["fitting"]["aligned_text"] > score["other"]["aligned_text"]
     assert "als" not in score["fitting"]
     assert next(one for one in fitting.candidates if one.item_id == "fresh").is_new
     assert not next(one for one in fitting.candidates if one.item_id == "item-9").is_new
@@ -112,10 +112,10 @@ async def test_without_embedding_an_item_is_mapped_from_its_attributes_and_later
     )
 
     async def mapped():
-        return "bare" in await client.ids(history=liked("item-2", "item-5"), k=60, sources=["text"])
+        return "bare" in await client.ids(history=liked("item-2", "item-5"), k=60, sources=["aligned_text"])
 
     await client.until(mapped)
-    assert "blank" not in await client.ids(history=liked("item-2", "item-5"), k=62, sources=["text"])
+    assert "blank" not in await client.ids(history=liked("item-2", "item-5"), k=62, sources=["aligned_text"])
     assert "wait for their text vectors" in (await client.info()).status_reason
     world.embedder.is_down = False
 
@@ -123,7 +123,7 @@ async def test_without_embedding_an_item_is_mapped_from_its_attributes_and_later
         return not (await client.info()).status_reason
 
     await client.until(healed)
-    assert "blank" in await client.ids(history=liked("item-2", "item-5"), k=62, sources=["text"])
+    assert "blank" in await client.ids(history=liked("item-2", "item-5"), k=62, sources=["aligned_text"])
     assert "bare" in await similar(client, "blank", 62, "content")
 
 
@@ -135,7 +135,7 @@ async def test_an_embedding_of_another_version_is_not_mixed_in(client, world, li
         return "train anew" in (await client.info()).status_reason
 
     await client.until(told)
-    assert "odd" in await client.ids(history=liked("item-0"), k=61, sources=["text"])
+    assert "odd" in await client.ids(history=liked("item-0"), k=61, sources=["aligned_text"])
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await client.stub.GetSimilarItems(pb.GetSimilarItemsRequest(text="space", k=3))
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from services.candidates.catalogue.table import ItemTable
-from services.candidates.sources.text import TextMap
+from services.candidates.sources.aligned_text import TextMap
 from shared.data.nouns import Event, EventType, Item
 
 
@@ -34,7 +34,11 @@ async def test_a_record_that_cannot_be_applied_is_skipped_and_the_others_count_o
             return (await client.info()).catalogue_items == 61
 
         await client.until(goes_on)
-        assert round(np.expm1(await popular(client, "item-57"))) == round(np.expm1(before)) + 40
+
+        async def counted():
+            return round(np.expm1(await popular(client, "item-57"))) == round(np.expm1(before)) + 40
+
+        await client.until(counted)
         assert not (await client.info()).status_reason
     assert "could not be applied" in capsys.readouterr().out
 
@@ -63,7 +67,7 @@ async def test_items_wait_on_when_their_mapping_fails_for_a_moment(world, liked,
             return "internal error" in (await client.info()).status_reason
 
         async def found():
-            return "fresh" in await client.ids(history=liked("item-0"), k=61, sources=["text"])
+            return "fresh" in await client.ids(history=liked("item-0"), k=61, sources=["aligned_text"])
 
         await client.until(told)
         await client.until(found)

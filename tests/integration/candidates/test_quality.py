@@ -12,6 +12,7 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 
 from services.candidates.__main__ import main
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.index.allowed import Allowed
 from services.candidates.profile import build_profile
 from services.candidates.sources.als import AlsModel, AlsSource
 from services.candidates.sources.hyperparameters import Hyperparameters
@@ -49,7 +50,7 @@ def mean_ndcg(source, cases, rows, pool=None):
         allowed = np.zeros(len(rows), bool)
         allowed[slice(None) if pool is None else pool] = True
         allowed[profile.seen] = False
-        ranked = source.propose(profile, 10, allowed).rows
+        ranked = source.propose(profile, 10, Allowed(allowed)).rows
         values.append(ndcg(ranked, {rows[item_id] for item_id in relevant}))
     return np.mean(values), len(values)
 
@@ -115,7 +116,7 @@ def test_text_finds_new_items_with_the_real_encoder(tmp_path, monkeypatch):
         relevant = {event.item_id for event in own if event.item_id in hidden and is_positive(event)}
         if relevant:
             cases.append(([event for event in own if event.item_id not in hidden], relevant))
-    value, users = mean_ndcg(version.sources["text"], cases, version.table.rows, pool)
+    value, users = mean_ndcg(version.sources["aligned_text"], cases, version.table.rows, pool)
     assert users == 658
     assert value >= 0.22
 

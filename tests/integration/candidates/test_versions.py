@@ -66,7 +66,7 @@ async def test_a_swap_fails_no_call_and_keeps_what_arrived_since_the_training(wo
 
 
 def _damage(world, version):
-    path = Path(world.artifacts) / KIND / version / "als" / "factors.npy"
+    path = Path(world.artifacts) / KIND / version / "sources" / "als" / "factors.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 
 
@@ -135,7 +135,7 @@ async def test_pinned_versions_answer_from_what_they_saw(world, liked):
         assert hidden
         for one in hidden:
             names = {evidence.source for evidence in one.evidence}
-            assert "text" in names
+            assert "aligned_text" in names
             assert not {"als", "item_item"} & names
         # More versions than are kept in memory: each answers as its own.
         for _ in range(2):

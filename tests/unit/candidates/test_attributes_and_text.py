@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from services.candidates.sources.aligned_text import ItemTexts, TextMap
 from services.candidates.sources.attributes import AttributeEncoder
 from services.candidates.sources.hyperparameters import TextParameters
-from services.candidates.sources.text import ItemTexts, TextMap
 from shared.data.nouns import Item
 from shared.data.texts import item_text, item_title
 from shared.testing.hashing_embedder import HashingEmbedder

@@ -79,7 +79,7 @@ def test_filters_allow_what_a_plain_loop_allows(table, one):
         and item.item_id not in one.exclude_item_ids
         for item in made_items()
     ]
-    assert table.allowed(one, NOW, NOBODY).tolist() == expected
+    assert table.allowed(one, NOW, NOBODY).mask.tolist() == expected
 
 
 @pytest.mark.parametrize("one", FILTERS)
@@ -90,7 +90,7 @@ def test_filters_follow_changes(table, one):
     fresh = ItemTable()
     for item, other in zip(made_items(), turned, strict=True):
         fresh.put(Item(item.item_id, other.title, categories=other.categories, attributes=other.attributes))
-    assert table.allowed(one, NOW, NOBODY).tolist() == fresh.allowed(one, NOW, NOBODY).tolist()
+    assert table.allowed(one, NOW, NOBODY).mask.tolist() == fresh.allowed(one, NOW, NOBODY).mask.tolist()
 
 
 @pytest.mark.parametrize("one", FILTERS)
@@ -100,7 +100,7 @@ def test_a_stored_table_filters_as_before(table, one, tmp_path):
     save_table(table, tmp_path)
     loaded = load_table(tmp_path)
     assert loaded.rows == table.rows
-    assert loaded.allowed(one, NOW, NOBODY).tolist() == table.allowed(one, NOW, NOBODY).tolist()
+    assert loaded.allowed(one, NOW, NOBODY).mask.tolist() == table.allowed(one, NOW, NOBODY).mask.tolist()
 
 
 @pytest.mark.parametrize("one", FILTERS)
@@ -110,7 +110,7 @@ def test_a_reader_between_any_two_steps_of_the_writer_has_an_answer(one, monkeyp
 
     def grow_and_read(array, size):
         grow(array, size)
-        mask = table.allowed(one, NOW, np.array(list(table.rows.values())[-1:], np.int64))
+        mask = table.allowed(one, NOW, np.array(list(table.rows.values())[-1:], np.int64)).mask
         assert all(table.ids[row] for row in np.flatnonzero(mask))
         sizes.append(len(mask))
 
@@ -133,9 +133,9 @@ def test_a_rule_holds_while_an_item_is_replaced(monkeypatch):
 
     def reading(step):
         def read_and_step(*args, **kwargs):
-            seen.append([table.allowed(rule, NOW, NOBODY)[0] for rule in rules])
+            seen.append([table.allowed(rule, NOW, NOBODY).mask[0] for rule in rules])
             step(*args, **kwargs)
-            seen.append([table.allowed(rule, NOW, NOBODY)[0] for rule in rules])
+            seen.append([table.allowed(rule, NOW, NOBODY).mask[0] for rule in rules])
 
         return read_and_step
 
@@ -144,21 +144,21 @@ def test_a_rule_holds_while_an_item_is_replaced(monkeypatch):
     table.put(Item("x", "after", categories=("adult", "new"), attributes={"year": 1995.0}))
     assert len(seen) == 4
     assert not np.any(seen)
-    assert not table.allowed(ItemFilter(categories_any=frozenset({"old"})), NOW, NOBODY)[0]
+    assert not table.allowed(ItemFilter(categories_any=frozenset({"old"})), NOW, NOBODY).mask[0]
 
 
 def test_availability_has_a_first_and_no_last_moment(table):
     table.put(Item("x", available_from=NOW, available_until=NOW + timedelta(days=1)))
     row = table.rows["x"]
     moments = [NOW - timedelta(seconds=1), NOW, NOW + timedelta(hours=23), NOW + timedelta(days=1)]
-    assert [bool(table.allowed(ItemFilter(), at, NOBODY)[row]) for at in moments] == [False, True, True, False]
+    assert [bool(table.allowed(ItemFilter(), at, NOBODY).mask[row]) for at in moments] == [False, True, True, False]
 
 
 def test_hidden_and_removed_rows_are_not_allowed(table):
     assert table.remove("i4") == 4
     assert table.remove("i4") is None
     assert table.remove("nothing") is None
-    mask = table.allowed(ItemFilter(), NOW, np.array([2, 3]))
+    mask = table.allowed(ItemFilter(), NOW, np.array([2, 3])).mask
     assert np.flatnonzero(~mask).tolist() == [2, 3, 4]
     assert table.item(4) is None
     assert table.alive_count == 119
@@ -168,7 +168,7 @@ def test_a_removed_item_comes_back_to_its_row(table):
     item = made_items()[4]
     table.remove("i4")
     assert table.put(item) == (4, False)
-    assert table.allowed(ItemFilter(), NOW, NOBODY)[4]
+    assert table.allowed(ItemFilter(), NOW, NOBODY).mask[4]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_names_that_do_not_fit_are_refused():
 def test_an_answer_has_each_candidate_with_its_own_evidence():
     evidence = evidence_of(3, unknown=0.3)
     found = CandidateSet(["a", "b", "c"], np.array([0.3, 0.2, 0.0]), np.array([False, True, False]), evidence, ())
-    answer = encode_candidates(CandidateAnswer(found, Temperature.WARM, Served("v1", "flat-v1", ())))
+    answer = encode_candidates(CandidateAnswer(found, Temperature.WARM, Served("v1", "flat-v1", ())), by_column=False)
     assert [(one.item_id, one.is_new) for one in answer.candidates] == [("a", False), ("b", True), ("c", False)]
     np.testing.assert_allclose([one.score for one in answer.candidates], [0.3, 0.2, 0.0], rtol=1e-6)
     for one, expected in zip(answer.candidates, message_by_message(evidence), strict=True):

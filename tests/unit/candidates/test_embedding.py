@@ -7,8 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
+from services.candidates.sources.aligned_text import masked_rows
 from services.candidates.sources.hyperparameters import TextParameters
-from services.candidates.sources.text import masked_rows
 from services.candidates.training.embedding import CALLS_UNDER_WAY, STEP, embed_items, titles_needed
 from shared.data.nouns import Item
 from shared.errors import DependencyUnavailable, ModelMismatch, ModelNotReady

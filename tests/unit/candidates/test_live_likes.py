@@ -39,7 +39,7 @@ class Live:
         self.popular = PopularSource(np.full(3, trained))
         self.store = Store()
         self.histories = LiveHistories(self.store, max_users=10, max_events=100)
-        self.likes = LiveLikes(self.popular, self.table, self.histories, RULES, max_pairs)
+        self.likes = LiveLikes([self.popular], self.table, self.histories, RULES, max_pairs)
         self.sequence = 100
         self.events = []
 

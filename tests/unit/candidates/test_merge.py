@@ -9,7 +9,7 @@ import pytest
 from services.candidates.catalogue.table import ItemTable
 from services.candidates.merge.evidence import ranks_by_score, ranks_in_lists
 from services.candidates.merge.finder import FAILED, CandidateFinder
-from services.candidates.merge.fusion import fuse
+from services.candidates.merge.fusion import fuse, with_new
 from services.candidates.ports import Proposal
 from services.candidates.profile import Profile
 from services.candidates.queries import CandidateQuery
@@ -76,6 +76,8 @@ def version_with(*sources):
         table=table,
         sources={source.name: source for source in sources},
         is_new=lambda rows: np.zeros(len(rows), bool),
+        quotas=None,
+        about=SimpleNamespace(version="v"),
     )
 
 
@@ -122,3 +124,21 @@ def test_scored_items_are_merged_by_their_places_among_each_other(popular):
     found = FINDER.score(version_with(popular), query(score_item_ids=asked), NOBODY, Stages("candidates"))
     assert found.evidence.ranks[:, 0].tolist() == [2, 0, 1, 3]
     np.testing.assert_allclose(found.scores, [1 / 62, 0, 1 / 61, 1 / 63])
+
+
+def test_new_items_have_their_share_of_the_places():
+    rows, scores = np.arange(20), np.linspace(1, 0, 20)
+    is_new = np.isin(rows, [4, 12, 15, 18])
+    kept, kept_scores = with_new(rows, scores, is_new, 10, 0.3)
+    assert kept.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 12, 15]
+    np.testing.assert_array_equal(kept_scores, scores[kept])
+    assert with_new(rows, scores, is_new, 10, 0.1)[0].tolist() == list(range(10))
+    assert with_new(rows, scores, is_new, 10, 1.0)[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 12, 15, 18]
+    assert with_new(rows, scores, np.ones(20, bool), 10, 1.0)[0].tolist() == list(range(10))
+    assert with_new(rows[:5], scores[:5], is_new[:5], 10, 1.0)[0].tolist() == list(range(5))
+
+
+def test_weights_say_what_a_list_counts():
+    rows, scores = fuse([np.array([7, 8]), np.array([9])], 60, [1.0, 2.0])
+    assert rows.tolist() == [9, 7, 8]
+    np.testing.assert_allclose(scores, [2 / 61, 1 / 61, 1 / 62])

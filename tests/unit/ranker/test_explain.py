@@ -18,12 +18,12 @@ def test_shares_sum_to_one_over_the_sources_that_proposed():
         np.zeros(2, dtype=bool),
         {
             "als": np.array([1.5, np.nan], dtype=np.float32),
-            "text": np.array([0.2, 0.1], dtype=np.float32),
+            "aligned_text": np.array([0.2, 0.1], dtype=np.float32),
             "popular": np.array([3, 4], dtype=np.float32),
         },
         {
             "als": np.array([1, 0], dtype=np.int32),
-            "text": np.array([40, 0], dtype=np.int32),
+            "aligned_text": np.array([40, 0], dtype=np.int32),
             "popular": np.array([0, 0], dtype=np.int32),
         },
     )
@@ -32,8 +32,8 @@ def test_shares_sum_to_one_over_the_sources_that_proposed():
     assert sum(one.share for one in first.values()) == pytest.approx(1)
     assert first["als"].share == pytest.approx((1 / 61) / (1 / 61 + 1 / 100))
     assert (first["popular"].rank, first["popular"].share) == (0, 0)
-    assert [one.source for one in shares[0]] == ["als", "text", "popular"]
-    assert {one.source for one in shares[1]} == {"text", "popular"}
+    assert [one.source for one in shares[0]] == ["als", "aligned_text", "popular"]
+    assert {one.source for one in shares[1]} == {"aligned_text", "popular"}
     assert all(one.share == 0 for one in shares[1])
     plain = CandidateTable.plain(["a", "b"], np.ones(2, dtype=np.float32))
     assert source_shares(plain, [1, 0]) == [(), ()]

@@ -26,8 +26,8 @@ def candidates(*item_ids: str) -> CandidateTable:
         list(item_ids),
         np.linspace(1, 0.1, count, dtype=np.float32),
         np.zeros(count, dtype=bool),
-        {"als": als, "text": np.arange(count, dtype=np.float32)},
-        {"als": np.arange(count, dtype=np.int32), "text": np.ones(count, dtype=np.int32)},
+        {"als": als, "aligned_text": np.arange(count, dtype=np.float32)},
+        {"als": np.arange(count, dtype=np.int32), "aligned_text": np.ones(count, dtype=np.int32)},
     )
 
 

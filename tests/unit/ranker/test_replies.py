@@ -15,11 +15,11 @@ from shared.offload import INLINE_ELEMENTS
 
 ID = "i" * limits.MAX_ID_BYTES
 TITLE = "t" * limits.MAX_TITLE_BYTES
-SHARES = tuple(SourceShare(name, 1_999, 0.123, 0.25) for name in ("als", "item_item", "text", "popular"))
+SHARES = tuple(SourceShare(name, 1_999, 0.123, 0.25) for name in ("als", "item_item", "aligned_text", "popular"))
 EXPLANATION = Explanation(
     0.5,
     tuple(FeatureContribution(one.name, one.group, 0.25, 0.125) for one in FEATURES),
-    {"cf": 1.0, "text": 1.0, "popularity": 1.0, "context": 1.0},
+    {"cf": 1.0, "aligned_text": 1.0, "popularity": 1.0, "context": 1.0},
     tuple(HistoryReason(ID, TITLE, 0.2, "behaviour") for _ in range(5)),
     f"People who liked {TITLE} and {TITLE} liked this.",
 )

@@ -9,6 +9,7 @@ from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 
 from services.candidates.bootstrap import build
 from services.candidates.settings import CandidatesSettings
+from services.candidates.sources.hyperparameters import AlsParameters
 from services.candidates.training.job import TrainingJob
 from shared.artifacts import ArtifactStore
 from shared.data.log import LogSnapshot
@@ -46,11 +47,11 @@ async def stub(tmp_path_factory):
         artifacts=artifacts,
         settle_s=0,
         grace_s=1,
-        als_factors=4,
+        als=AlsParameters(factors=4),
     )
     embedder = HashingEmbedder(dim=8)
     store = ArtifactStore(artifacts)
-    job = TrainingJob(embedder, store, settings.rules, settings.hyperparameters, 2, Silent())
+    job = TrainingJob(embedder, store, settings.rules, settings.hyperparameters, settings.trained_sources, 2, Silent())
     await job.run(Protocol.WARM, [Stage.SERVING], snapshot())
     async with served(build(settings, embedder), settings, "candidates") as running:
         yield pb_grpc.CandidatesServiceStub(running.channel)

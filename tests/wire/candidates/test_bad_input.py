@@ -44,7 +44,7 @@ CASES = [
         GET(history=history(), k=5, sources=["als", "magic"]),
         "sources[1]",
         "INVALID_FIELD",
-        "als, item_item, text, popular",
+        "als, als_tried, item_item, item_knn, user_knn, sequential, aligned_text, content, popular, trending, random",
     ),
     (GET(history=history(), k=5, sources=["als"] * 33), "sources", "LIMIT_EXCEEDED", "32"),
     (GET(history=history(event(item_id="")), k=5), "history.events[0].item_id", "INVALID_FIELD", "non-empty"),
@@ -145,13 +145,6 @@ async def test_what_does_not_exist_is_not_found(stub, request_):
         await call(stub, request_)
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
     assert error_info(error.value).reason == "NOT_FOUND"
-
-
-async def test_what_is_not_served_yet_says_what_it_waits_for(stub):
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await stub.GetSimilarUsers(pb.GetSimilarUsersRequest(user_id="u", k=3))
-    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert error_info(error.value).metadata["waits_for"]
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e22, 1e30])

@@ -29,47 +29,53 @@ from fusionrec.common.v1 import vector_pb2 as fusionrec_dot_common_dot_v1_dot_ve
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0fusionrec/candidates/v1/candidates_service.proto\x12\x17\x66usionrec.candidates.v1\x1a\x1f\x66usionrec/common/v1/event.proto\x1a\x1e\x66usionrec/common/v1/item.proto\x1a!fusionrec/common/v1/serving.proto\x1a fusionrec/common/v1/vector.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x02\n\x14GetCandidatesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07history\x18\x02 \x01(\x0b\x32\x1c.fusionrec.common.v1.History\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x0f\n\x07sources\x18\x04 \x03(\t\x12/\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1f.fusionrec.common.v1.ItemFilter\x12\x34\n\x0bseen_policy\x18\x06 \x01(\x0e\x32\x1f.fusionrec.common.v1.SeenPolicy\x12\x16\n\x0escore_item_ids\x18\x07 \x03(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12)\n\x05\x61s_of\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x0eSourceEvidence\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"v\n\tCandidate\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x39\n\x08\x65vidence\x18\x03 \x03(\x0b\x32\'.fusionrec.candidates.v1.SourceEvidence\x12\x0e\n\x06is_new\x18\x04 \x01(\x08\"d\n\x0cSourceReport\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08proposed\x18\x02 \x01(\x05\x12\x12\n\ncompute_us\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xf4\x01\n\x15GetCandidatesResponse\x12\x36\n\ncandidates\x18\x01 \x03(\x0b\x32\".fusionrec.candidates.v1.Candidate\x12\x36\n\x07sources\x18\x02 \x03(\x0b\x32%.fusionrec.candidates.v1.SourceReport\x12\x39\n\x0btemperature\x18\x03 \x01(\x0e\x32$.fusionrec.common.v1.UserTemperature\x12\x30\n\tserved_by\x18\x04 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\"\\\n\x19\x42\x61tchGetCandidatesRequest\x12?\n\x08requests\x18\x01 \x03(\x0b\x32-.fusionrec.candidates.v1.GetCandidatesRequest\"_\n\x1a\x42\x61tchGetCandidatesResponse\x12\x41\n\tresponses\x18\x01 \x03(\x0b\x32..fusionrec.candidates.v1.GetCandidatesResponse\"\xd5\x01\n\x16GetSimilarItemsRequest\x12\x11\n\x07item_id\x18\x01 \x01(\tH\x00\x12-\n\x06vector\x18\x02 \x01(\x0b\x32\x1b.fusionrec.common.v1.VectorH\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\t\n\x01k\x18\x04 \x01(\x05\x12\r\n\x05space\x18\x05 \x01(\t\x12/\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x1f.fusionrec.common.v1.ItemFilter\x12\x15\n\rmodel_version\x18\x07 \x01(\tB\x07\n\x05query\"2\n\x0bSimilarItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\x8f\x01\n\x17GetSimilarItemsResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.fusionrec.candidates.v1.SimilarItem\x12\r\n\x05space\x18\x02 \x01(\t\x12\x30\n\tserved_by\x18\x03 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\"c\n\x16GetSimilarUsersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07history\x18\x02 \x01(\x0b\x32\x1c.fusionrec.common.v1.History\x12\t\n\x01k\x18\x03 \x01(\x05\"2\n\x0bSimilarUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\x80\x01\n\x17GetSimilarUsersResponse\x12\x33\n\x05users\x18\x01 \x03(\x0b\x32$.fusionrec.candidates.v1.SimilarUser\x12\x30\n\tserved_by\x18\x02 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\",\n\x13GetIndexInfoRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\"P\n\nSourceInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05items\x18\x03 \x01(\x03\x12\x10\n\x08proposes\x18\x04 \x01(\x08\"Z\n\tIndexInfo\x12\r\n\x05space\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x0f\n\x07vectors\x18\x04 \x01(\x03\x12\x12\n\nadded_live\x18\x05 \x01(\x03\"\xbe\x02\n\x14GetIndexInfoResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x15\n\rindex_version\x18\x02 \x01(\t\x12\x19\n\x11\x65mbedding_version\x18\x03 \x01(\t\x12\x34\n\x07sources\x18\x04 \x03(\x0b\x32#.fusionrec.candidates.v1.SourceInfo\x12\x33\n\x07indexes\x18\x05 \x03(\x0b\x32\".fusionrec.candidates.v1.IndexInfo\x12\x17\n\x0f\x63\x61talogue_items\x18\x06 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x07 \x01(\t\x12\x15\n\rstatus_reason\x18\x08 \x01(\t\x12\x32\n\x08versions\x18\t \x03(\x0b\x32 .fusionrec.common.v1.VersionInfo2\xdb\x04\n\x11\x43\x61ndidatesService\x12n\n\rGetCandidates\x12-.fusionrec.candidates.v1.GetCandidatesRequest\x1a..fusionrec.candidates.v1.GetCandidatesResponse\x12}\n\x12\x42\x61tchGetCandidates\x12\x32.fusionrec.candidates.v1.BatchGetCandidatesRequest\x1a\x33.fusionrec.candidates.v1.BatchGetCandidatesResponse\x12t\n\x0fGetSimilarItems\x12/.fusionrec.candidates.v1.GetSimilarItemsRequest\x1a\x30.fusionrec.candidates.v1.GetSimilarItemsResponse\x12t\n\x0fGetSimilarUsers\x12/.fusionrec.candidates.v1.GetSimilarUsersRequest\x1a\x30.fusionrec.candidates.v1.GetSimilarUsersResponse\x12k\n\x0cGetIndexInfo\x12,.fusionrec.candidates.v1.GetIndexInfoRequest\x1a-.fusionrec.candidates.v1.GetIndexInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0fusionrec/candidates/v1/candidates_service.proto\x12\x17\x66usionrec.candidates.v1\x1a\x1f\x66usionrec/common/v1/event.proto\x1a\x1e\x66usionrec/common/v1/item.proto\x1a!fusionrec/common/v1/serving.proto\x1a fusionrec/common/v1/vector.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x03\n\x14GetCandidatesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07history\x18\x02 \x01(\x0b\x32\x1c.fusionrec.common.v1.History\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x0f\n\x07sources\x18\x04 \x03(\t\x12/\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1f.fusionrec.common.v1.ItemFilter\x12\x34\n\x0bseen_policy\x18\x06 \x01(\x0e\x32\x1f.fusionrec.common.v1.SeenPolicy\x12\x16\n\x0escore_item_ids\x18\x07 \x03(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12)\n\x05\x61s_of\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x0cmerge_method\x18\n \x01(\x0e\x32$.fusionrec.candidates.v1.MergeMethod\x12\x11\n\tby_column\x18\x0b \x01(\x08\"=\n\x0eSourceEvidence\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"v\n\tCandidate\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x39\n\x08\x65vidence\x18\x03 \x03(\x0b\x32\'.fusionrec.candidates.v1.SourceEvidence\x12\x0e\n\x06is_new\x18\x04 \x01(\x08\"d\n\x0cSourceReport\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08proposed\x18\x02 \x01(\x05\x12\x12\n\ncompute_us\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"?\n\x0e\x45videnceColumn\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05ranks\x18\x02 \x01(\x0c\x12\x0e\n\x06scores\x18\x03 \x01(\x0c\"\x7f\n\x10\x43\x61ndidateColumns\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x01(\x0c\x12\x0e\n\x06is_new\x18\x03 \x01(\x0c\x12\x39\n\x08\x65vidence\x18\x04 \x03(\x0b\x32\'.fusionrec.candidates.v1.EvidenceColumn\"\xfc\x02\n\x15GetCandidatesResponse\x12\x36\n\ncandidates\x18\x01 \x03(\x0b\x32\".fusionrec.candidates.v1.Candidate\x12\x36\n\x07sources\x18\x02 \x03(\x0b\x32%.fusionrec.candidates.v1.SourceReport\x12\x39\n\x0btemperature\x18\x03 \x01(\x0e\x32$.fusionrec.common.v1.UserTemperature\x12\x30\n\tserved_by\x18\x04 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\x12:\n\x07\x63olumns\x18\x05 \x01(\x0b\x32).fusionrec.candidates.v1.CandidateColumns\x12:\n\x0cmerge_method\x18\x06 \x01(\x0e\x32$.fusionrec.candidates.v1.MergeMethod\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\\\n\x19\x42\x61tchGetCandidatesRequest\x12?\n\x08requests\x18\x01 \x03(\x0b\x32-.fusionrec.candidates.v1.GetCandidatesRequest\"_\n\x1a\x42\x61tchGetCandidatesResponse\x12\x41\n\tresponses\x18\x01 \x03(\x0b\x32..fusionrec.candidates.v1.GetCandidatesResponse\"\xd5\x01\n\x16GetSimilarItemsRequest\x12\x11\n\x07item_id\x18\x01 \x01(\tH\x00\x12-\n\x06vector\x18\x02 \x01(\x0b\x32\x1b.fusionrec.common.v1.VectorH\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\t\n\x01k\x18\x04 \x01(\x05\x12\r\n\x05space\x18\x05 \x01(\t\x12/\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x1f.fusionrec.common.v1.ItemFilter\x12\x15\n\rmodel_version\x18\x07 \x01(\tB\x07\n\x05query\"2\n\x0bSimilarItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\x8f\x01\n\x17GetSimilarItemsResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.fusionrec.candidates.v1.SimilarItem\x12\r\n\x05space\x18\x02 \x01(\t\x12\x30\n\tserved_by\x18\x03 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\"z\n\x16GetSimilarUsersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07history\x18\x02 \x01(\x0b\x32\x1c.fusionrec.common.v1.History\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"2\n\x0bSimilarUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\x80\x01\n\x17GetSimilarUsersResponse\x12\x33\n\x05users\x18\x01 \x03(\x0b\x32$.fusionrec.candidates.v1.SimilarUser\x12\x30\n\tserved_by\x18\x02 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\",\n\x13GetIndexInfoRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\"^\n\nSourceInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05items\x18\x03 \x01(\x03\x12\x10\n\x08proposes\x18\x04 \x01(\x08\x12\x0c\n\x04live\x18\x05 \x01(\x08\"\xa8\x01\n\tIndexInfo\x12\r\n\x05space\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x0f\n\x07vectors\x18\x04 \x01(\x03\x12\x12\n\nadded_live\x18\x05 \x01(\x03\x12\x15\n\rrecall_at_100\x18\x06 \x01(\x01\x12\x12\n\nparameters\x18\x07 \x01(\t\x12\x0f\n\x07pending\x18\x08 \x01(\x03\x12\x10\n\x08rebuilds\x18\t \x01(\x03\"\xd2\x02\n\x14GetIndexInfoResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x15\n\rindex_version\x18\x02 \x01(\t\x12\x19\n\x11\x65mbedding_version\x18\x03 \x01(\t\x12\x34\n\x07sources\x18\x04 \x03(\x0b\x32#.fusionrec.candidates.v1.SourceInfo\x12\x33\n\x07indexes\x18\x05 \x03(\x0b\x32\".fusionrec.candidates.v1.IndexInfo\x12\x17\n\x0f\x63\x61talogue_items\x18\x06 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x07 \x01(\t\x12\x15\n\rstatus_reason\x18\x08 \x01(\t\x12\x32\n\x08versions\x18\t \x03(\x0b\x32 .fusionrec.common.v1.VersionInfo\x12\x12\n\nhas_quotas\x18\n \x01(\x08*f\n\x0bMergeMethod\x12\x1c\n\x18MERGE_METHOD_UNSPECIFIED\x10\x00\x12 \n\x1cMERGE_METHOD_RECIPROCAL_RANK\x10\x01\x12\x17\n\x13MERGE_METHOD_QUOTAS\x10\x02\x32\xdb\x04\n\x11\x43\x61ndidatesService\x12n\n\rGetCandidates\x12-.fusionrec.candidates.v1.GetCandidatesRequest\x1a..fusionrec.candidates.v1.GetCandidatesResponse\x12}\n\x12\x42\x61tchGetCandidates\x12\x32.fusionrec.candidates.v1.BatchGetCandidatesRequest\x1a\x33.fusionrec.candidates.v1.BatchGetCandidatesResponse\x12t\n\x0fGetSimilarItems\x12/.fusionrec.candidates.v1.GetSimilarItemsRequest\x1a\x30.fusionrec.candidates.v1.GetSimilarItemsResponse\x12t\n\x0fGetSimilarUsers\x12/.fusionrec.candidates.v1.GetSimilarUsersRequest\x1a\x30.fusionrec.candidates.v1.GetSimilarUsersResponse\x12k\n\x0cGetIndexInfo\x12,.fusionrec.candidates.v1.GetIndexInfoRequest\x1a-.fusionrec.candidates.v1.GetIndexInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fusionrec.candidates.v1.candidates_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MERGEMETHOD']._serialized_start=3061
+  _globals['_MERGEMETHOD']._serialized_end=3163
   _globals['_GETCANDIDATESREQUEST']._serialized_start=245
-  _globals['_GETCANDIDATESREQUEST']._serialized_end=552
-  _globals['_SOURCEEVIDENCE']._serialized_start=554
-  _globals['_SOURCEEVIDENCE']._serialized_end=615
-  _globals['_CANDIDATE']._serialized_start=617
-  _globals['_CANDIDATE']._serialized_end=735
-  _globals['_SOURCEREPORT']._serialized_start=737
-  _globals['_SOURCEREPORT']._serialized_end=837
-  _globals['_GETCANDIDATESRESPONSE']._serialized_start=840
-  _globals['_GETCANDIDATESRESPONSE']._serialized_end=1084
-  _globals['_BATCHGETCANDIDATESREQUEST']._serialized_start=1086
-  _globals['_BATCHGETCANDIDATESREQUEST']._serialized_end=1178
-  _globals['_BATCHGETCANDIDATESRESPONSE']._serialized_start=1180
-  _globals['_BATCHGETCANDIDATESRESPONSE']._serialized_end=1275
-  _globals['_GETSIMILARITEMSREQUEST']._serialized_start=1278
-  _globals['_GETSIMILARITEMSREQUEST']._serialized_end=1491
-  _globals['_SIMILARITEM']._serialized_start=1493
-  _globals['_SIMILARITEM']._serialized_end=1543
-  _globals['_GETSIMILARITEMSRESPONSE']._serialized_start=1546
-  _globals['_GETSIMILARITEMSRESPONSE']._serialized_end=1689
-  _globals['_GETSIMILARUSERSREQUEST']._serialized_start=1691
-  _globals['_GETSIMILARUSERSREQUEST']._serialized_end=1790
-  _globals['_SIMILARUSER']._serialized_start=1792
-  _globals['_SIMILARUSER']._serialized_end=1842
-  _globals['_GETSIMILARUSERSRESPONSE']._serialized_start=1845
-  _globals['_GETSIMILARUSERSRESPONSE']._serialized_end=1973
-  _globals['_GETINDEXINFOREQUEST']._serialized_start=1975
-  _globals['_GETINDEXINFOREQUEST']._serialized_end=2019
-  _globals['_SOURCEINFO']._serialized_start=2021
-  _globals['_SOURCEINFO']._serialized_end=2101
-  _globals['_INDEXINFO']._serialized_start=2103
-  _globals['_INDEXINFO']._serialized_end=2193
-  _globals['_GETINDEXINFORESPONSE']._serialized_start=2196
-  _globals['_GETINDEXINFORESPONSE']._serialized_end=2514
-  _globals['_CANDIDATESSERVICE']._serialized_start=2517
-  _globals['_CANDIDATESSERVICE']._serialized_end=3120
+  _globals['_GETCANDIDATESREQUEST']._serialized_end=631
+  _globals['_SOURCEEVIDENCE']._serialized_start=633
+  _globals['_SOURCEEVIDENCE']._serialized_end=694
+  _globals['_CANDIDATE']._serialized_start=696
+  _globals['_CANDIDATE']._serialized_end=814
+  _globals['_SOURCEREPORT']._serialized_start=816
+  _globals['_SOURCEREPORT']._serialized_end=916
+  _globals['_EVIDENCECOLUMN']._serialized_start=918
+  _globals['_EVIDENCECOLUMN']._serialized_end=981
+  _globals['_CANDIDATECOLUMNS']._serialized_start=983
+  _globals['_CANDIDATECOLUMNS']._serialized_end=1110
+  _globals['_GETCANDIDATESRESPONSE']._serialized_start=1113
+  _globals['_GETCANDIDATESRESPONSE']._serialized_end=1493
+  _globals['_BATCHGETCANDIDATESREQUEST']._serialized_start=1495
+  _globals['_BATCHGETCANDIDATESREQUEST']._serialized_end=1587
+  _globals['_BATCHGETCANDIDATESRESPONSE']._serialized_start=1589
+  _globals['_BATCHGETCANDIDATESRESPONSE']._serialized_end=1684
+  _globals['_GETSIMILARITEMSREQUEST']._serialized_start=1687
+  _globals['_GETSIMILARITEMSREQUEST']._serialized_end=1900
+  _globals['_SIMILARITEM']._serialized_start=1902
+  _globals['_SIMILARITEM']._serialized_end=1952
+  _globals['_GETSIMILARITEMSRESPONSE']._serialized_start=1955
+  _globals['_GETSIMILARITEMSRESPONSE']._serialized_end=2098
+  _globals['_GETSIMILARUSERSREQUEST']._serialized_start=2100
+  _globals['_GETSIMILARUSERSREQUEST']._serialized_end=2222
+  _globals['_SIMILARUSER']._serialized_start=2224
+  _globals['_SIMILARUSER']._serialized_end=2274
+  _globals['_GETSIMILARUSERSRESPONSE']._serialized_start=2277
+  _globals['_GETSIMILARUSERSRESPONSE']._serialized_end=2405
+  _globals['_GETINDEXINFOREQUEST']._serialized_start=2407
+  _globals['_GETINDEXINFOREQUEST']._serialized_end=2451
+  _globals['_SOURCEINFO']._serialized_start=2453
+  _globals['_SOURCEINFO']._serialized_end=2547
+  _globals['_INDEXINFO']._serialized_start=2550
+  _globals['_INDEXINFO']._serialized_end=2718
+  _globals['_GETINDEXINFORESPONSE']._serialized_start=2721
+  _globals['_GETINDEXINFORESPONSE']._serialized_end=3059
+  _globals['_CANDIDATESSERVICE']._serialized_start=3166
+  _globals['_CANDIDATESSERVICE']._serialized_end=3769
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MergeMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MergeMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MergeMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MERGE_METHOD_UNSPECIFIED: _MergeMethod.ValueType  # 0
+    """The service's setting decides; reciprocal rank fusion unless it says otherwise."""
+    MERGE_METHOD_RECIPROCAL_RANK: _MergeMethod.ValueType  # 1
+    """Reciprocal rank fusion: sum over sources of weight / (60 + rank); weights are settings of the service."""
+    MERGE_METHOD_QUOTAS: _MergeMethod.ValueType  # 2
+    """Learned quotas: each source fills the share of the k places that its proposals earned on held-out likes.
+    FAILED_PRECONDITION when the version has learned none.
+    """
+
+class MergeMethod(_MergeMethod, metaclass=_MergeMethodEnumTypeWrapper):
+    """How ranked lists become one."""
+
+MERGE_METHOD_UNSPECIFIED: MergeMethod.ValueType  # 0
+"""The service's setting decides; reciprocal rank fusion unless it says otherwise."""
+MERGE_METHOD_RECIPROCAL_RANK: MergeMethod.ValueType  # 1
+"""Reciprocal rank fusion: sum over sources of weight / (60 + rank); weights are settings of the service."""
+MERGE_METHOD_QUOTAS: MergeMethod.ValueType  # 2
+"""Learned quotas: each source fills the share of the k places that its proposals earned on held-out likes.
+FAILED_PRECONDITION when the version has learned none.
+"""
+Global___MergeMethod: _TypeAlias = MergeMethod  # noqa: Y015
 
 @_typing.final
 class GetCandidatesRequest(_message.Message):
@@ -38,6 +67,8 @@ class GetCandidatesRequest(_message.Message):
     SCORE_ITEM_IDS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    MERGE_METHOD_FIELD_NUMBER: _builtins.int
+    BY_COLUMN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose history to read. 1 to 256 bytes; may be empty when `history` is set. An unknown user is cold, not an error."""
     k: _builtins.int
@@ -46,6 +77,10 @@ class GetCandidatesRequest(_message.Message):
     """Which items of the history may come again."""
     model_version: _builtins.str
     """Use this version instead of the current one. A pinned version answers from what it was trained on, without live state."""
+    merge_method: Global___MergeMethod.ValueType
+    """How the sources' lists become one."""
+    by_column: _builtins.bool
+    """Answer in `columns` instead of in `candidates`: the same, for a fraction of the time that both sides spend on it."""
     @_builtins.property
     def history(self) -> _event_pb2.History:
         """A history to use instead of the stored one."""
@@ -80,10 +115,12 @@ class GetCandidatesRequest(_message.Message):
         score_item_ids: _abc.Iterable[_builtins.str] | None = ...,
         model_version: _builtins.str = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
+        merge_method: Global___MergeMethod.ValueType = ...,
+        by_column: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter", "history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter", "history", b"history", "k", b"k", "model_version", b"model_version", "score_item_ids", b"score_item_ids", "seen_policy", b"seen_policy", "sources", b"sources", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "by_column", b"by_column", "filter", b"filter", "history", b"history", "k", b"k", "merge_method", b"merge_method", "model_version", b"model_version", "score_item_ids", b"score_item_ids", "seen_policy", b"seen_policy", "sources", b"sources", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,7 +136,9 @@ class SourceEvidence(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """The source's name: "als", "item_item", "text", "popular"."""
+    """The source's name, as GetIndexInfo lists it: "als", "als_tried", "item_item", "item_knn", "user_knn", "sequential",
+    "aligned_text", "content", "two_tower", "popular", "trending", "random".
+    """
     rank: _builtins.int
     """The item's place in this source's own list, counted from 1; 0 when it is not in that list."""
     score: _builtins.float
@@ -132,7 +171,7 @@ class Candidate(_message.Message):
     item_id: _builtins.str
     """The item."""
     score: _builtins.float
-    """Merged score (reciprocal rank fusion: sum over sources of 1 / (60 + rank))."""
+    """Merged score (reciprocal rank fusion: sum over sources of weight / (60 + rank); with quotas it only falls with the place)."""
     is_new: _builtins.bool
     """The item arrived after the model's data: it has no learned CF factors, only mapped ones."""
     @_builtins.property
@@ -194,6 +233,74 @@ class SourceReport(_message.Message):
 Global___SourceReport: _TypeAlias = SourceReport  # noqa: Y015
 
 @_typing.final
+class EvidenceColumn(_message.Message):
+    """What one source says of all candidates of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The source's name."""
+    ranks: _builtins.bytes
+    """The candidates' places in this source's own list, counted from 1, 0 where not in it: one little-endian int32 each."""
+    scores: _builtins.bytes
+    """The source's scores: one little-endian float32 each, NaN where it cannot score the item."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        ranks: _builtins.bytes = ...,
+        scores: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranks", b"ranks", "scores", b"scores", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvidenceColumn: _TypeAlias = EvidenceColumn  # noqa: Y015
+
+@_typing.final
+class CandidateColumns(_message.Message):
+    """Candidates side by side: value i of every column belongs to candidate i."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_IDS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    IS_NEW_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    scores: _builtins.bytes
+    """Merged scores: one little-endian float32 each."""
+    is_new: _builtins.bytes
+    """1 where the item arrived after the model's data, else 0: one byte each."""
+    @_builtins.property
+    def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvidenceColumn]:
+        """What each asked source says, in the order of `sources`."""
+
+    def __init__(
+        self,
+        *,
+        item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        scores: _builtins.bytes = ...,
+        is_new: _builtins.bytes = ...,
+        evidence: _abc.Iterable[Global___EvidenceColumn] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "is_new", b"is_new", "item_ids", b"item_ids", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateColumns: _TypeAlias = CandidateColumns  # noqa: Y015
+
+@_typing.final
 class GetCandidatesResponse(_message.Message):
     """The candidates."""
 
@@ -203,11 +310,18 @@ class GetCandidatesResponse(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    MERGE_METHOD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     temperature: _serving_pb2.UserTemperature.ValueType
     """How much is known of the user."""
+    merge_method: Global___MergeMethod.ValueType
+    """How the lists became one; not set with `score_item_ids`."""
+    reason: _builtins.str
+    """Why there are fewer candidates than asked for: "the catalogue is empty", "the filter leaves 3 items". Empty when there are k."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """The candidates, best first by merged score. With `score_item_ids`: in the order of the request."""
+        """The candidates, best first by merged score. With `score_item_ids`: in the order of the request. Empty with `by_column`."""
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceReport]:
@@ -217,6 +331,10 @@ class GetCandidatesResponse(_message.Message):
     def served_by(self) -> _serving_pb2.ServedBy:
         """Who made this reply."""
 
+    @_builtins.property
+    def columns(self) -> Global___CandidateColumns:
+        """The candidates when the request said `by_column`."""
+
     def __init__(
         self,
         *,
@@ -224,10 +342,13 @@ class GetCandidatesResponse(_message.Message):
         sources: _abc.Iterable[Global___SourceReport] | None = ...,
         temperature: _serving_pb2.UserTemperature.ValueType = ...,
         served_by: _serving_pb2.ServedBy | None = ...,
+        columns: Global___CandidateColumns | None = ...,
+        merge_method: Global___MergeMethod.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["served_by", b"served_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "served_by", b"served_by", "sources", b"sources", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "columns", b"columns", "merge_method", b"merge_method", "reason", b"reason", "served_by", b"served_by", "sources", b"sources", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,10 +523,13 @@ class GetSimilarUsersRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user. 1 to 256 bytes; may be empty when `history` is set."""
+    """The user. 1 to 256 bytes; may be empty when `history` is set. A user without likes has no neighbours: NOT_FOUND."""
     k: _builtins.int
     """Neighbours to return. 1 to 1000."""
+    model_version: _builtins.str
+    """Use this version instead of the current one."""
     @_builtins.property
     def history(self) -> _event_pb2.History:
         """A history to use instead of the stored one."""
@@ -416,10 +540,11 @@ class GetSimilarUsersRequest(_message.Message):
         user_id: _builtins.str = ...,
         history: _event_pb2.History | None = ...,
         k: _builtins.int = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "k", b"k", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "k", b"k", "model_version", b"model_version", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -436,7 +561,7 @@ class SimilarUser(_message.Message):
     user_id: _builtins.str
     """The user."""
     similarity: _builtins.float
-    """Cosine similarity of the users' CF vectors, -1 to 1."""
+    """Similarity of the users' likes as the source "user_knn" measures it, -1 to 1."""
     def __init__(
         self,
         *,
@@ -461,7 +586,7 @@ class GetSimilarUsersResponse(_message.Message):
     SERVED_BY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimilarUser]:
-        """The neighbours, nearest first."""
+        """The neighbours, nearest first, the asked user left out."""
 
     @_builtins.property
     def served_by(self) -> _serving_pb2.ServedBy:
@@ -513,6 +638,7 @@ class SourceInfo(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     PROPOSES_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as used in requests."""
     description: _builtins.str
@@ -523,6 +649,8 @@ class SourceInfo(_message.Message):
     """True for a source that proposes items when a request names no sources; false for one that only adds evidence unless
     it is named.
     """
+    live: _builtins.bool
+    """It learns from events between two trainings."""
     def __init__(
         self,
         *,
@@ -530,10 +658,11 @@ class SourceInfo(_message.Message):
         description: _builtins.str = ...,
         items: _builtins.int = ...,
         proposes: _builtins.bool = ...,
+        live: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "items", b"items", "name", b"name", "proposes", b"proposes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "items", b"items", "live", b"live", "name", b"name", "proposes", b"proposes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -550,16 +679,28 @@ class IndexInfo(_message.Message):
     DIM_FIELD_NUMBER: _builtins.int
     VECTORS_FIELD_NUMBER: _builtins.int
     ADDED_LIVE_FIELD_NUMBER: _builtins.int
+    RECALL_AT_100_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    REBUILDS_FIELD_NUMBER: _builtins.int
     space: _builtins.str
     """The space: "cf", "content"."""
     type: _builtins.str
-    """FAISS type: "flat", …"""
+    """Type of the index: "flat", "hnsw", "ivf", "ivf_pq"."""
     dim: _builtins.int
     """Length of its vectors."""
     vectors: _builtins.int
     """Vectors in it."""
     added_live: _builtins.int
     """Vectors added live since the version was trained."""
+    recall_at_100: _builtins.float
+    """Share of the 100 true nearest that a search finds, measured against a flat index when it was built; 1 for flat."""
+    parameters: _builtins.str
+    """How it was built and is searched: "M=32 ef_construction=80 ef_search=160"."""
+    pending: _builtins.int
+    """Vectors written live that are not part of the built index yet, and removed ones that still are."""
+    rebuilds: _builtins.int
+    """Rebuilds since the version was loaded."""
     def __init__(
         self,
         *,
@@ -568,10 +709,14 @@ class IndexInfo(_message.Message):
         dim: _builtins.int = ...,
         vectors: _builtins.int = ...,
         added_live: _builtins.int = ...,
+        recall_at_100: _builtins.float = ...,
+        parameters: _builtins.str = ...,
+        pending: _builtins.int = ...,
+        rebuilds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_live", b"added_live", "dim", b"dim", "space", b"space", "type", b"type", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_live", b"added_live", "dim", b"dim", "parameters", b"parameters", "pending", b"pending", "rebuilds", b"rebuilds", "recall_at_100", b"recall_at_100", "space", b"space", "type", b"type", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -592,6 +737,7 @@ class GetIndexInfoResponse(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     STATUS_REASON_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    HAS_QUOTAS_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """The version described; empty when there is none."""
     index_version: _builtins.str
@@ -604,6 +750,8 @@ class GetIndexInfoResponse(_message.Message):
     """The log position the live state has read up to."""
     status_reason: _builtins.str
     """Empty when all is well; else why the service is NOT_SERVING or stays on an older version."""
+    has_quotas: _builtins.bool
+    """True when the version has learned quotas to merge by."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceInfo]:
         """The sources."""
@@ -628,10 +776,11 @@ class GetIndexInfoResponse(_message.Message):
         cursor: _builtins.str = ...,
         status_reason: _builtins.str = ...,
         versions: _abc.Iterable[_serving_pb2.VersionInfo] | None = ...,
+        has_quotas: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_items", b"catalogue_items", "cursor", b"cursor", "embedding_version", b"embedding_version", "index_version", b"index_version", "indexes", b"indexes", "model_version", b"model_version", "sources", b"sources", "status_reason", b"status_reason", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_items", b"catalogue_items", "cursor", b"cursor", "embedding_version", b"embedding_version", "has_quotas", b"has_quotas", "index_version", b"index_version", "indexes", b"indexes", "model_version", b"model_version", "sources", b"sources", "status_reason", b"status_reason", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

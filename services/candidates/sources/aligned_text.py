@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +11,20 @@ import numpy as np
 from services.candidates.ports import Proposal
 from services.candidates.sources.als import NO_LIKES
 from services.candidates.sources.attributes import AttributeEncoder
+from services.candidates.sources.hyperparameters import TextParameters
+from services.candidates.sources.kind import SourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
-    from services.candidates.arrays import F32, I64, Mask
-    from services.candidates.ports import VectorIndex
+    from services.candidates.arrays import F32, I64
+    from services.candidates.index.allowed import Allowed
+    from services.candidates.ports import Source, VectorIndex
     from services.candidates.profile import Profile
     from services.candidates.sources.als import AlsModel
-    from services.candidates.sources.hyperparameters import TextParameters
+    from services.candidates.sources.kind import Opening, TrainingData
     from shared.data.nouns import Item
 
 _BIAS_PENALTY = 1e-3
@@ -137,22 +141,24 @@ class TextMap:
         for name in ("weights", "attribute_weights", "neighbour_factors"):
             np.save(folder / f"{name}.npy", getattr(self, name))
         np.save(folder / "neighbour_titles.npy", self.neighbour_titles.astype(np.float16))
-        (folder / "text.json").write_text(json.dumps(self.encoder.to_json()))
+        values = {"encoder": self.encoder.to_json(), "parameters": asdict(self.parameters)}
+        (folder / "text.json").write_text(json.dumps(values))
 
     @classmethod
-    def load(cls, folder: Path, parameters: TextParameters) -> TextMap:
+    def load(cls, folder: Path) -> TextMap:
         """Reads what `save` wrote.
 
         Raises:
             OSError, ValueError, KeyError: the folder does not hold a map.
 
         """
-        encoder = AttributeEncoder.from_json(json.loads((folder / "text.json").read_text()))
+        values = json.loads((folder / "text.json").read_text())
         titles = np.load(folder / "neighbour_titles.npy").astype(np.float32)
         weights, alone, factors = (
             np.load(folder / f"{name}.npy") for name in ("weights", "attribute_weights", "neighbour_factors")
         )
-        return cls(encoder, weights, alone, titles, factors, parameters)
+        encoder = AttributeEncoder.from_json(values["encoder"])
+        return cls(encoder, weights, alone, titles, factors, TextParameters(**values["parameters"]))
 
 
 def masked_rows(likes: I64, parameters: TextParameters) -> I64:
@@ -183,10 +189,10 @@ def _ridge(features: F32, targets: F32, weights: F32, penalty: float) -> F32:
     return solution
 
 
-class TextSource:
+class AlignedTextSource:
     """Items whose text and attributes fit the user's factors: also those without any event."""
 
-    name = "text"
+    name = "aligned_text"
     proposes = True
     description = "ridge map from language model vector and attributes to the ALS space"
 
@@ -199,7 +205,7 @@ class TextSource:
         """Items with a mapped vector."""
         return self._index.count
 
-    def propose(self, profile: Profile, n: int, allowed: Mask) -> Proposal:
+    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Searches the mapped vectors with the user's factors."""
         user = self._als.fold_in(profile)
         if not user.any():
@@ -212,3 +218,16 @@ class TextSource:
         if not user.any():
             return np.full(len(rows), np.nan, np.float32)
         return self._index.vectors(rows) @ user
+
+
+def _fit(data: TrainingData, models: Mapping[str, Any]) -> TextMap:
+    als: AlsModel = models["als"]
+    return TextMap.fit(data.items, data.texts, als.factors, data.likes.per_item, data.parameters.text)
+
+
+def _open(model: TextMap, opening: Opening) -> Sequence[Source]:
+    del model
+    return [AlignedTextSource(opening.models["als"], opening.spaces.mapped)]
+
+
+KIND = SourceKind("aligned_text", _fit, TextMap.load, _open, needs=("als",))

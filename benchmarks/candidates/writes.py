@@ -1,0 +1,152 @@
+"""GetCandidates under writes and during a swap, on MovieLens, at a fixed rate that does not wait for answers.
+
+Quiet first, then with 1,000 events and 10 new items a second, then while a second version is trained and taken over,
+then while a third one is published without a training. Two-way writes: `two_way.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
+from fusionrec.channel import connect_aio
+
+from benchmarks.candidates import two_way
+from benchmarks.candidates.fleet import run_child
+from benchmarks.candidates.serving import Load, calls, shuffled
+from benchmarks.loadgen import closed_loop, open_loop
+from services.candidates.versions.version import KIND
+from shared.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from fusionrec.candidates.v1 import candidates_service_pb2 as pb
+
+    from benchmarks.candidates.data import Data
+    from benchmarks.candidates.fleet import Fleet
+    from benchmarks.loadgen import Call, Result
+
+EVENTS_PER_S, ITEMS_PER_S = 1_000, 10
+POPULATION = 10_000
+"""Users who write; those who are asked about are among them."""
+SHARE_OF_CAPACITY = 1 / 3
+AROUND_SWAP_S = 1.0
+LONGEST_S = 900.0
+SETTLE_S = 3.0
+
+
+class _Seen:
+    """GetCandidates, and when its answers first came from each version."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.versions: dict[str, float] = {}
+
+    async def __call__(self, number: int) -> object:
+        reply: pb.GetCandidatesResponse = await self._call(number)  # type: ignore[assignment]  # what `calls` returns
+        for model in reply.served_by.models:
+            if model.kind == KIND:
+                self.versions.setdefault(model.version, time.perf_counter())
+        return reply
+
+
+async def measure(fleet: Fleet, data: Data, seconds: float) -> dict[str, Any]:
+    """Measures all of it with the default settings; the version is trained already."""
+    with fleet.candidates() as process:
+        async with connect_aio(process.address) as channel:
+            stub = pb_grpc.CandidatesServiceStub(channel)
+            call = calls(stub, shuffled(data.users), Load({}))
+            await closed_loop(call, concurrency=4, seconds=min(seconds, 5.0))
+            capacity = (await closed_loop(call, concurrency=16, seconds=min(seconds, 5.0))).per_second
+            rate = capacity * SHARE_OF_CAPACITY
+            figures = {
+                "capacity_per_s": round(capacity, 1),
+                "offered_per_s": round(rate, 1),
+                **await _under_writes(fleet, call, rate, data, seconds),
+                "swap_after_training": await _swap(fleet, call, rate, _train(fleet)),
+                "swap_alone": await _swap(fleet, call, rate, asyncio.to_thread(_republish, str(fleet.artifacts))),
+                "two_way": await two_way.measure(process.address, fleet.ingestion.address, call),
+            }
+    return figures
+
+
+async def _under_writes(fleet: Fleet, call: Call, rate: float, data: Data, seconds: float) -> dict[str, Any]:
+    asked = data.users
+    others = [f"other-{number}" for number in range(max(0, POPULATION - len(asked)))]
+    quiet = await open_loop(call, per_second=rate, seconds=seconds)
+    everyone = await _while_written(fleet, call, rate, [*asked, *others], data, seconds)
+    asked_alone = await _while_written(fleet, call, rate, asked, data, seconds)
+    for one in (everyone, asked_alone):
+        one["p99_to_quiet"] = round(one["p99_ms"] / quiet.percentile_ms(99), 2)
+    return {"quiet": quiet.summary(), "writes": everyone, "writes_of_the_asked_alone": asked_alone}
+
+
+async def _while_written(
+    fleet: Fleet, call: Call, rate: float, users: Sequence[str], data: Data, seconds: float
+) -> dict[str, Any]:
+    options = {
+        "address": fleet.ingestion.address,
+        "users": list(users),
+        "items": [item.item_id for item in data.items],
+        "events_per_s": EVENTS_PER_S,
+        "items_per_s": ITEMS_PER_S,
+        "seconds": seconds + 1.0,
+    }
+    writing = asyncio.create_task(asyncio.to_thread(run_child, "benchmarks.candidates.writer", options))
+    # The writer's process needs a moment to start.
+    await asyncio.sleep(1.0)
+    result = await open_loop(call, per_second=rate, seconds=seconds)
+    written = await writing
+    await asyncio.sleep(SETTLE_S)
+    return {**result.summary(), "written": written}
+
+
+async def _swap(fleet: Fleet, call: Call, rate: float, publishing: Awaitable[float]) -> dict[str, Any]:
+    """Calls until a version that `publishing` publishes answers; it returns when that was (`time.perf_counter`)."""
+    before = ArtifactStore(str(fleet.artifacts)).current(KIND)
+    seen = _Seen(call)
+    task = asyncio.ensure_future(publishing)
+    calling = open_loop(seen, per_second=rate, seconds=LONGEST_S, ended=lambda: _is_over(seen, task))
+    started = time.perf_counter()
+    result, published = await asyncio.gather(calling, task)
+    swapped = max(seen.versions.values())
+    if set(seen.versions) == {before}:
+        raise RuntimeError("the new version was never answered with")
+    return {
+        **_figures(result),
+        "calls": len(result.latencies),
+        "published_after_s": round(published - started, 1),
+        "published_to_first_answer_s": round(swapped - published, 2),
+        "until_published": _figures(result.between(started, published)),
+        "while_loaded": _figures(result.between(published, swapped)),
+        "around_swap": _figures(result.between(swapped - AROUND_SWAP_S, swapped + AROUND_SWAP_S)),
+    }
+
+
+def _is_over(seen: _Seen, task: asyncio.Future[float]) -> bool:
+    if task.done() and task.exception() is not None:
+        return True
+    return len(seen.versions) > 1 and time.perf_counter() > max(seen.versions.values()) + 2 * AROUND_SWAP_S
+
+
+def _figures(result: Result) -> dict[str, float]:
+    summary = result.summary()
+    return {name: summary[name] for name in ("p50_ms", "p99_ms", "failed")}
+
+
+async def _train(fleet: Fleet) -> float:
+    await asyncio.to_thread(fleet.train)
+    return time.perf_counter()
+
+
+def _republish(artifacts: str) -> float:
+    """Publishes the current version's files once more: a swap without a training on the same cores."""
+    store = ArtifactStore(artifacts)
+    loaded = store.load(KIND)
+    manifest = loaded.manifest
+    files = {"config": manifest.config, "data": manifest.data, "lineage": manifest.lineage, "labels": manifest.labels}
+    store.publish(KIND, loaded.folder, **files)  # type: ignore[arg-type]  # each of its own type
+    return time.perf_counter()

@@ -1,0 +1,74 @@
+"""Users as the sources see them, kept from call to call."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.candidates.profile import build_profile
+
+if TYPE_CHECKING:
+    from services.candidates.catalogue.table import ItemTable
+    from services.candidates.profile import Profile
+    from shared.data.nouns import HistoryEvent
+    from shared.data.preferences import PreferenceRules
+
+FRESH_S = 60.0
+"""A kept profile is asked about a time up to this much later than it was made for, seconds: the decay of a minute is
+below what the order of items shows."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    events: tuple[HistoryEvent, ...]
+    known_ids: int
+    """Ids that the table knew when the profile was made: an event of an item that came later counts from then on."""
+    profile: Profile
+
+
+class Profiles:
+    """At most `max_users` profiles, the least recently asked dropped first; safe to use from several threads.
+
+    A profile, and all that sources keep on it (the folded-in vector, the sums over neighbours), is good as long as the
+    history is the same.
+    """
+
+    def __init__(self, table: ItemTable, rules: PreferenceRules, max_users: int) -> None:
+        self._table = table
+        self._rules = rules
+        self._max_users = max_users
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, user_id: str, events: tuple[HistoryEvent, ...], asked_at: float) -> Profile:
+        """Returns the profile of a user with this history, asked at this time, unix seconds."""
+        known_ids = len(self._table)
+        with self._lock:
+            kept = self._kept.get(user_id)
+            if kept is not None and self._is_good(kept, events, known_ids, asked_at):
+                self._kept.move_to_end(user_id)
+                return kept.profile
+        profile = build_profile(events, self._table.rows, self._rules, asked_at=asked_at, user_id=user_id)
+        with self._lock:
+            self._kept[user_id] = _Kept(events, known_ids, profile)
+            self._kept.move_to_end(user_id)
+            if len(self._kept) > self._max_users:
+                self._kept.popitem(last=False)
+        return profile
+
+    def forget(self, user_id: str) -> None:
+        """Drops a user's profile."""
+        with self._lock:
+            self._kept.pop(user_id, None)
+
+    def clear(self) -> None:
+        """Drops all profiles."""
+        with self._lock:
+            self._kept.clear()
+
+    def _is_good(self, kept: _Kept, events: tuple[HistoryEvent, ...], known_ids: int, asked_at: float) -> bool:
+        same = kept.events is events or kept.events == events
+        complete = kept.known_ids == known_ids or len(kept.profile.seen) == len({one.item_id for one in kept.events})
+        return same and complete and 0 <= asked_at - kept.profile.asked_at < FRESH_S
