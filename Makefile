@@ -15,7 +15,7 @@ COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,docke
 FOR_DEMO = $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compose test lint types proto up down bench install lock wheel clean
+.PHONY: help demo demo-compose test test-spark lint types proto up down bench bench-candidates install lock wheel clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo-compose: $(FOR_DEMO) up ## The same through the containers; leaves them run
 
 test: $(VENV)/.dev ## All tests
 	$(BIN)/python -m pytest
+
+test-spark: $(VENV)/.dev ## The tests of the Spark engine, which brings a JDK along
+	scripts/test_spark.sh
 
 lint: $(VENV)/.dev ## Style, import contracts, protos, drift of the generated code
 	$(BIN)/ruff check
@@ -52,6 +55,9 @@ down: ## Stop the containers; their volumes stay
 
 bench: $(VENV)/.dev ## The figures of the README
 	$(BIN)/python -m benchmarks.run
+
+bench-candidates: $(VENV)/.dev ## The figures of the candidates service alone
+	$(BIN)/python -m benchmarks.candidates
 
 install: $(VENV)/.dev ## The development environment
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.candidates.memory import peak_mb, resident_mb, restart_peak
+from benchmarks.candidates.process import peak_mb, resident_mb, restart_peak
 from benchmarks.candidates.synthetic import Draws, tastes_of, vectors
 from services.candidates.settings import CandidatesSettings
 from services.candidates.sources.aligned_text import ItemTexts

@@ -17,12 +17,15 @@ from services.candidates.sources.kind import TrainingData
 from services.candidates.sources.registry import fit_kinds, wanted_kinds
 from services.candidates.training.embedding import embed_items, titles_needed
 from services.candidates.training.likes import likes_of
+from services.candidates.training.quotas import FOLD, QuotaLearner
 from services.candidates.versions.version import About, Models, Version
+from shared.data.folds import training_folds
 from shared.rpc.client import open_channel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from services.candidates.merge.quotas import Quotas
     from services.candidates.sources.aligned_text import ItemTexts
     from services.candidates.sources.kind import Model, SourceKind
     from services.candidates.training.likes import Likes
@@ -33,10 +36,15 @@ SETTINGS = CandidatesSettings()
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A version in memory and the seconds that each kind's fit took."""
+    """The models of a version, and the seconds that each kind's fit took."""
 
-    version: Version
+    models: Models
     seconds: dict[str, float]
+
+    def version(self, quotas: Quotas | None = None) -> Version:
+        """Returns the version opened as a server opens it."""
+        about = About("benchmark", datetime.now(UTC), {}, {}, 0, "")
+        return Version(about, replace(self.models, quotas=quotas), FlatIndex)
 
 
 async def vectors(items: Sequence[Item], likes: Sequence[Likes], embedding: str) -> ItemTexts:
@@ -66,9 +74,19 @@ def fit(items: Sequence[Item], texts: ItemTexts, likes: Likes, names: Collection
     for item in items:
         table.put(item)
     mapped = models["aligned_text"].map(items, texts)
-    about = About("benchmark", datetime.now(UTC), {}, {}, 0, "")
-    version = Version(about, Models(table, models, mapped, texts.full, np.asarray(likes.events)), FlatIndex)
-    return Fitted(version, seconds)
+    return Fitted(Models(table, models, mapped, texts.full, np.asarray(likes.events)), seconds)
+
+
+def learn_quotas(items: Sequence[Item], texts: ItemTexts, visible: Sequence[Event]) -> Quotas:
+    """Learns quotas as the job does: on the fold of the visible events that hides the newest of each user."""
+    fold = next(one for one in training_folds(visible, is_positive) if one.name == FOLD)
+    fitted = fit(items, texts, judged(fold.training, items), SETTINGS.trained_sources)
+    return QuotaLearner(FlatIndex, SETTINGS.asked_sources, SETTINGS.rules).learn(fitted.models, fold.lists)
+
+
+def is_positive(event: Event) -> bool:
+    """Returns whether an event is a like."""
+    return SETTINGS.rules.signal(event) > 0
 
 
 def _timed(kind: SourceKind, seconds: dict[str, float]) -> SourceKind:

@@ -17,7 +17,7 @@ from benchmarks.candidates import fitting
 from services.candidates.index.allowed import Allowed
 from services.candidates.merge.finder import CandidateFinder
 from services.candidates.profile import build_profile
-from services.candidates.queries import CandidateQuery
+from services.candidates.queries import CandidateQuery, MergeMethod
 from services.candidates.sources.registry import NAMES
 from shared.data.splits import by_user, hidden_items, per_user_chronological
 from shared.telemetry.stages import Stages
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from services.candidates.arrays import F64, I64, Mask
     from services.candidates.ports import Source
     from services.candidates.profile import Profile
+    from services.candidates.sources.aligned_text import ItemTexts
+    from services.candidates.training.likes import Likes
     from services.candidates.versions.version import Version
     from shared.data.nouns import Event
 
@@ -72,33 +74,39 @@ def new_item_cases(data: Data, hidden: frozenset[str]) -> list[Case]:
 def measure(data: Data, embedding: str) -> dict[str, Any]:
     """Returns the figures of both protocols; `embedding` is the address of the embedding service."""
     splits = per_user_chronological(by_user(data.events)).values()
-    hidden = hidden_items(event for event in data.events if fitting.SETTINGS.rules.signal(event) > 0)
+    hidden = hidden_items(event for event in data.events if fitting.is_positive(event))
     warm_events = [event for split in splits for event in (*split.train, *split.validation)]
-    visible = [event for event in data.events if event.item_id not in hidden]
-    warm, new = fitting.judged(warm_events, data.items), fitting.judged(visible, data.items)
-    texts = uvloop.run(fitting.vectors(data.items, [warm, new], embedding))
-    fitted = fitting.fit(data.items, texts, warm, NAMES)
+    warm = fitting.judged(warm_events, data.items)
+    visible = fitting.judged([event for event in data.events if event.item_id not in hidden], data.items)
+    texts = uvloop.run(fitting.vectors(data.items, [warm, visible], embedding))
+    return {
+        "warm": _warm(data, texts, warm, warm_events),
+        "new_items": _new_items(data, texts, visible, hidden),
+    }
+
+
+def _warm(data: Data, texts: ItemTexts, likes: Likes, events: Sequence[Event]) -> dict[str, Any]:
     cases = warm_cases(data)
+    fitted = fitting.fit(data.items, texts, likes, NAMES)
+    version = fitted.version(fitting.learn_quotas(data.items, texts, events))
     sources = {
         name: {
-            "fit_s": fitted.seconds[name],
-            **source_quality(fitted.version, fitted.version.sources[name], cases),
-            **source_times(fitted.version, fitted.version.sources[name], cases),
+            "fit_s": fitted.seconds.get(name, 0.0),
+            **source_quality(version, source, cases),
+            **source_times(version, source, cases),
         }
-        for name in NAMES
+        for name, source in version.sources.items()
+        if source.proposes
     }
-    of_texts = [name for name in FROM_TEXT if name in NAMES]
-    unseen = fitting.fit(data.items, texts, new, of_texts).version
-    pool = np.array([unseen.table.rows[item_id] for item_id in sorted(hidden)])
-    new_cases = new_item_cases(data, hidden)
-    return {
-        "warm": {"users": len(cases), "sources": sources, "union": union_recall(fitted.version, cases)},
-        "new_items": {
-            "users": len(new_cases),
-            "hidden": len(hidden),
-            "sources": {name: source_quality(unseen, unseen.sources[name], new_cases, pool) for name in of_texts},
-        },
-    }
+    return {"users": len(cases), "sources": sources, "union": union_recall(version, cases)}
+
+
+def _new_items(data: Data, texts: ItemTexts, likes: Likes, hidden: frozenset[str]) -> dict[str, Any]:
+    cases = new_item_cases(data, hidden)
+    version = fitting.fit(data.items, texts, likes, FROM_TEXT).version()
+    pool = np.array([version.table.rows[item_id] for item_id in sorted(hidden)])
+    sources = {name: source_quality(version, version.sources[name], cases, pool) for name in FROM_TEXT}
+    return {"users": len(cases), "hidden": len(hidden), "sources": sources}
 
 
 def source_quality(version: Version, source: Source, cases: Sequence[Case], pool: I64 | None = None) -> dict[str, Any]:
@@ -138,19 +146,33 @@ def source_times(version: Version, source: Source, cases: Sequence[Case]) -> dic
 
 def union_recall(version: Version, cases: Sequence[Case]) -> dict[str, Any]:
     """Returns the share of the relevant items among the 300 merged candidates, the mean over the cases, by merge."""
-    asked = fitting.SETTINGS.asked_sources
-    finder = CandidateFinder(per_source=fitting.SETTINGS.per_source, rrf_k=fitting.SETTINGS.rrf_k, default=asked)
+    settings = fitting.SETTINGS
+    finder = CandidateFinder(
+        per_source=settings.per_source,
+        rrf_k=settings.rrf_k,
+        weights=settings.weights,
+        new_item_share=settings.new_item_share,
+        default=settings.asked_sources,
+    )
+    every = tuple(name for name, source in version.sources.items() if source.proposes)
     return {
-        "default_sources": [name for name in asked if name in version.sources and version.sources[name].proposes],
-        "default": _recall(version, cases, finder, ()),
-        "every source": _recall(version, cases, finder, NAMES),
+        "default sources": _recall(version, cases, finder),
+        "default sources, quotas": _recall(version, cases, finder, method=MergeMethod.QUOTAS),
+        "every source": _recall(version, cases, finder, every),
+        "asked by default": [name for name in settings.asked_sources if name in every],
     }
 
 
-def _recall(version: Version, cases: Sequence[Case], finder: CandidateFinder, sources: tuple[str, ...]) -> float:
+def _recall(
+    version: Version,
+    cases: Sequence[Case],
+    finder: CandidateFinder,
+    sources: tuple[str, ...] = (),
+    method: MergeMethod = MergeMethod.RECIPROCAL_RANK,
+) -> float:
     recall = []
     for case in cases:
-        query = CandidateQuery(case.user_id, None, DEEP, sources)
+        query = CandidateQuery(case.user_id, None, DEEP, sources, merge_method=method)
         profile = _profile(version, case)
         found = finder.find(version, query, profile, case.history[-1].timestamp, Stages("candidates")).item_ids
         recall.append(len(case.relevant.intersection(found)) / len(case.relevant))
@@ -170,7 +192,7 @@ def _unseen(version: Version, profile: Profile, pool: I64 | None) -> Allowed:
 
 
 def _positives(events: Sequence[Event]) -> frozenset[str]:
-    return frozenset(event.item_id for event in events if fitting.SETTINGS.rules.signal(event) > 0)
+    return frozenset(event.item_id for event in events if fitting.is_positive(event))
 
 
 def _microseconds(call: Any) -> float:

@@ -43,7 +43,8 @@ def _quality(part: Mapping[str, Any]) -> str:
     columns = list(sources[0][1])
     text = f"Warm, {warm['users']} users. Times in µs, one thread, medians.\n\n"
     text += table(["source", *columns], [[name, *one.values()] for name, one in sources])
-    text += f"\nUnion, 300 candidates, share of the relevant items: {warm['union']}.\n"
+    text += "\nUnion, 300 candidates, share of the relevant items:\n\n"
+    text += table(["merged", "recall"], warm["union"].items())
     text += f"\nNew items, {new['users']} users, {new['hidden']} hidden items ranked among themselves.\n\n"
     rows = [[name, one["ndcg@10"], one["recall@300"]] for name, one in new["sources"].items()]
     return text + table(["source", "ndcg@10", "recall@300"], rows)
@@ -74,9 +75,10 @@ def _writes(part: Mapping[str, Any]) -> str:
         own = part[name]
         written = ", ".join(f"{key} {value}" for key, value in own.get("written", {}).items())
         ratio = own.get("p99_to_quiet", 1)
-        rows.append([name, own["calls_per_s"], *_latencies(own), ratio, own["failed"], written])
+        cores = ", ".join(f"{key} {value}" for key, value in own["cores"].items())
+        rows.append([name, own["calls_per_s"], *_latencies(own), ratio, own["failed"], cores, written])
     text = f"Open loop at a third of capacity: {part['offered_per_s']} of {part['capacity_per_s']} calls/s.\n\n"
-    text += table(["", "calls/s", "p50 ms", "p99 ms", "p99 to quiet", "failed", "written"], rows)
+    text += table(["", "calls/s", "p50 ms", "p99 ms", "p99 to quiet", "failed", "cores busy", "written"], rows)
     phases = ("until_published", "while_loaded", "around_swap")
     swaps = [
         [name, part[name]["calls"], part[name]["failed"], part[name]["published_to_first_answer_s"]]

@@ -7,7 +7,10 @@ then while a third one is published without a training. Two-way writes: `two_way
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
@@ -15,19 +18,24 @@ from fusionrec.channel import connect_aio
 
 from benchmarks.candidates import two_way
 from benchmarks.candidates.fleet import run_child
+from benchmarks.candidates.process import cpu_seconds
 from benchmarks.candidates.serving import Load, calls, shuffled
 from benchmarks.loadgen import closed_loop, open_loop
 from services.candidates.versions.version import KIND
 from shared.artifacts import ArtifactStore
+from shared.artifacts.manifest import MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping
 
     from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 
     from benchmarks.candidates.data import Data
     from benchmarks.candidates.fleet import Fleet
     from benchmarks.loadgen import Call, Result
+    from shared.testing.processes import ServiceProcess
+
+    Processes = Mapping[str, ServiceProcess]
 
 EVENTS_PER_S, ITEMS_PER_S = 1_000, 10
 POPULATION = 10_000
@@ -35,7 +43,9 @@ POPULATION = 10_000
 SHARE_OF_CAPACITY = 1 / 3
 AROUND_SWAP_S = 1.0
 LONGEST_S = 900.0
-SETTLE_S = 3.0
+SWAP_WITHIN_S = 60.0
+START_S, SETTLE_S = 1.0, 3.0
+"""Time that the writer's process needs to start, and that its writes need to be worked off."""
 
 
 class _Seen:
@@ -62,59 +72,67 @@ async def measure(fleet: Fleet, data: Data, seconds: float) -> dict[str, Any]:
             await closed_loop(call, concurrency=4, seconds=min(seconds, 5.0))
             capacity = (await closed_loop(call, concurrency=16, seconds=min(seconds, 5.0))).per_second
             rate = capacity * SHARE_OF_CAPACITY
+            processes = {"candidates": process, "ingestion": fleet.ingestion, "embedding": fleet.embedding}
             figures = {
                 "capacity_per_s": round(capacity, 1),
                 "offered_per_s": round(rate, 1),
-                **await _under_writes(fleet, call, rate, data, seconds),
-                "swap_after_training": await _swap(fleet, call, rate, _train(fleet)),
-                "swap_alone": await _swap(fleet, call, rate, asyncio.to_thread(_republish, str(fleet.artifacts))),
+                **await _under_writes(processes, call, rate, data, seconds),
+                "swap_after_training": await _swap(call, rate, _train(fleet)),
+                "swap_alone": await _swap(call, rate, asyncio.to_thread(_republish, str(fleet.artifacts))),
                 "two_way": await two_way.measure(process.address, fleet.ingestion.address, call),
             }
     return figures
 
 
-async def _under_writes(fleet: Fleet, call: Call, rate: float, data: Data, seconds: float) -> dict[str, Any]:
+async def _under_writes(processes: Processes, call: Call, rate: float, data: Data, seconds: float) -> dict[str, Any]:
     asked = data.users
     others = [f"other-{number}" for number in range(max(0, POPULATION - len(asked)))]
-    quiet = await open_loop(call, per_second=rate, seconds=seconds)
-    everyone = await _while_written(fleet, call, rate, [*asked, *others], data, seconds)
-    asked_alone = await _while_written(fleet, call, rate, asked, data, seconds)
-    for one in (everyone, asked_alone):
-        one["p99_to_quiet"] = round(one["p99_ms"] / quiet.percentile_ms(99), 2)
-    return {"quiet": quiet.summary(), "writes": everyone, "writes_of_the_asked_alone": asked_alone}
+    quiet = await _while_written(processes, call, rate, seconds, None)
+    figures = {"quiet": quiet}
+    for name, users in {"writes": [*asked, *others], "writes_of_the_asked_alone": asked}.items():
+        options = {
+            "address": processes["ingestion"].address,
+            "users": users,
+            "items": [item.item_id for item in data.items],
+            "events_per_s": EVENTS_PER_S,
+            "items_per_s": ITEMS_PER_S,
+            "seconds": seconds + START_S,
+        }
+        figures[name] = await _while_written(processes, call, rate, seconds, options)
+        figures[name]["p99_to_quiet"] = round(figures[name]["p99_ms"] / quiet["p99_ms"], 2)
+    return figures
 
 
 async def _while_written(
-    fleet: Fleet, call: Call, rate: float, users: Sequence[str], data: Data, seconds: float
+    processes: Processes, call: Call, rate: float, seconds: float, options: dict[str, Any] | None
 ) -> dict[str, Any]:
-    options = {
-        "address": fleet.ingestion.address,
-        "users": list(users),
-        "items": [item.item_id for item in data.items],
-        "events_per_s": EVENTS_PER_S,
-        "items_per_s": ITEMS_PER_S,
-        "seconds": seconds + 1.0,
-    }
-    writing = asyncio.create_task(asyncio.to_thread(run_child, "benchmarks.candidates.writer", options))
-    # The writer's process needs a moment to start.
-    await asyncio.sleep(1.0)
+    """Calls while a writer with these options, if any, runs; `cores` is how many each service kept busy."""
+    writing = None
+    if options is not None:
+        writing = asyncio.create_task(asyncio.to_thread(run_child, "benchmarks.candidates.writer", options))
+        await asyncio.sleep(START_S)
+    before = {name: cpu_seconds(one.process.pid) for name, one in processes.items()}
     result = await open_loop(call, per_second=rate, seconds=seconds)
-    written = await writing
+    cores = {
+        name: round((cpu_seconds(one.process.pid) - before[name]) / result.seconds, 2)
+        for name, one in processes.items()
+    }
+    written = {} if writing is None else await writing
     await asyncio.sleep(SETTLE_S)
-    return {**result.summary(), "written": written}
+    return {**result.summary(), "cores": cores, "written": written}
 
 
-async def _swap(fleet: Fleet, call: Call, rate: float, publishing: Awaitable[float]) -> dict[str, Any]:
+async def _swap(call: Call, rate: float, publishing: Awaitable[float]) -> dict[str, Any]:
     """Calls until a version that `publishing` publishes answers; it returns when that was (`time.perf_counter`)."""
-    before = ArtifactStore(str(fleet.artifacts)).current(KIND)
     seen = _Seen(call)
+    await seen(0)
     task = asyncio.ensure_future(publishing)
     calling = open_loop(seen, per_second=rate, seconds=LONGEST_S, ended=lambda: _is_over(seen, task))
     started = time.perf_counter()
     result, published = await asyncio.gather(calling, task)
+    if len(seen.versions) == 1:
+        raise RuntimeError(f"a version was published and not taken over within {SWAP_WITHIN_S:g} s")
     swapped = max(seen.versions.values())
-    if set(seen.versions) == {before}:
-        raise RuntimeError("the new version was never answered with")
     return {
         **_figures(result),
         "calls": len(result.latencies),
@@ -127,9 +145,9 @@ async def _swap(fleet: Fleet, call: Call, rate: float, publishing: Awaitable[flo
 
 
 def _is_over(seen: _Seen, task: asyncio.Future[float]) -> bool:
-    if task.done() and task.exception() is not None:
-        return True
-    return len(seen.versions) > 1 and time.perf_counter() > max(seen.versions.values()) + 2 * AROUND_SWAP_S
+    if len(seen.versions) > 1:
+        return time.perf_counter() > max(seen.versions.values()) + 2 * AROUND_SWAP_S
+    return task.done() and (task.exception() is not None or time.perf_counter() > task.result() + SWAP_WITHIN_S)
 
 
 def _figures(result: Result) -> dict[str, float]:
@@ -147,6 +165,8 @@ def _republish(artifacts: str) -> float:
     store = ArtifactStore(artifacts)
     loaded = store.load(KIND)
     manifest = loaded.manifest
-    files = {"config": manifest.config, "data": manifest.data, "lineage": manifest.lineage, "labels": manifest.labels}
-    store.publish(KIND, loaded.folder, **files)  # type: ignore[arg-type]  # each of its own type
+    facts: dict[str, Any] = {"config": manifest.config, "data": manifest.data, "lineage": manifest.lineage}
+    with tempfile.TemporaryDirectory(prefix="republished-") as folder:
+        shutil.copytree(loaded.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
+        store.publish(KIND, Path(folder), labels=manifest.labels, **facts)
     return time.perf_counter()

@@ -9,6 +9,7 @@ from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
+from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.adapters.grpc_embedder import GrpcEmbedder
 from services.candidates.adapters.grpc_histories import GrpcHistories
 from services.candidates.live.enricher import Enricher
@@ -24,6 +25,7 @@ from services.candidates.workers import Workers
 from shared.artifacts import ArtifactStore, ArtifactWatcher
 from shared.data.nouns import EventType
 from shared.data.splits import Stage
+from shared.errors import DependencyUnavailable
 from shared.rpc.client import open_channel
 from shared.rpc.feed import LogFeed, read_snapshot
 
@@ -80,6 +82,7 @@ class CandidatesApp:
         self._versions = Versions(
             store,
             make_index=FlatIndex,
+            builder=FaissIndexes(settings.index),
             make_live=self._make_live,
             workers=self._loaders,
             max_pinned=settings.pinned_versions,
@@ -138,6 +141,7 @@ class CandidatesApp:
             feed=self._feed,
             enricher=Enricher(version, self._embedder, self._workers),
             learner=Learner(version, self._histories, self._settings.rules, self._workers),
+            builders=self._loaders,
             histories=self._histories,
             rules=self._settings.rules,
             limits=self._settings.live_limits,
@@ -210,8 +214,11 @@ async def train_on_spark(
 
 def _parquet(export: str) -> ParquetLog:
     # The server needs no pyarrow.
-    from services.candidates.adapters.parquet_log import ParquetLog
-
+    try:
+        from services.candidates.adapters.parquet_log import ParquetLog
+    except ImportError as error:
+        missing = "pyarrow is missing: install requirements/candidates-spark.lock"
+        raise DependencyUnavailable("the export", missing) from error
     return ParquetLog(export)
 
 
@@ -229,6 +236,7 @@ def _job(
         sources=settings.trained_sources,
         keep_versions=settings.keep_versions,
         progress=progress,
+        builder=FaissIndexes(settings.index),
         quotas=_quota_learner(settings) if settings.learn_quotas else None,
         als_engine=engine,
     )

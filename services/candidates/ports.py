@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from services.candidates.arrays import F32, I64
     from services.candidates.index.allowed import Allowed
     from services.candidates.profile import Profile
+    from services.candidates.sources.aligned_text import ItemTexts
     from services.candidates.sources.hyperparameters import AlsParameters
     from services.candidates.training.likes import Likes
-    from shared.data.nouns import HistoryEvent
+    from shared.data.nouns import HistoryEvent, Item
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,17 @@ class LiveSource(Protocol):
 
 
 @runtime_checkable
+class ReadsTexts(Protocol):
+    """A source with a space of its own that new items are placed in by what is written. One writer."""
+
+    def place(self, rows: I64, items: Sequence[Item], texts: ItemTexts) -> None:
+        """Takes in new and changed items; one of which nothing is known leaves the space."""
+
+    def remove(self, rows: I64) -> None:
+        """Takes items out of the lists."""
+
+
+@runtime_checkable
 class KnowsUsers(Protocol):
     """A source that knows users by their ids."""
 
@@ -105,6 +119,28 @@ class VectorIndex(Protocol):
     @property
     def count(self) -> int:
         """Vectors in the index."""
+
+    @property
+    def pending(self) -> int:
+        """Vectors written and taken out that are not part of what was built."""
+
+    @property
+    def rebuilds(self) -> int:
+        """How often it was built anew since it was opened."""
+
+    @property
+    def recall_at_100(self) -> float:
+        """Share of the true best 100 that a search finds, as measured when it was built; 1 when exact."""
+
+    @property
+    def parameters(self) -> str:
+        """How it was built and is searched, for people; empty when there is nothing to say."""
+
+    def needs_rebuild(self) -> bool:
+        """Returns whether a rebuild is worth its time."""
+
+    def rebuild(self) -> None:
+        """Builds anew with all that was written; searches and writes go on. Blocks: for a thread of its own."""
 
     def count_from(self, row: int) -> int:
         """Returns the number of vectors in this row and those after it."""
@@ -131,6 +167,28 @@ class VectorIndex(Protocol):
 
 IndexFactory = Callable[[int], VectorIndex]
 """Makes an empty index of vectors of this length."""
+
+
+class IndexBuilder(Protocol):
+    """Builds indexes that are too large to be filled whenever a version is loaded."""
+
+    def is_built(self, count: int, dim: int) -> bool:
+        """Returns whether an index of so many vectors of this length is built at training."""
+
+    def build(self, vectors: F32) -> VectorIndex:
+        """Builds and measures an index of vectors, float32 (rows, dim), NaN rows for none."""
+
+    def save(self, index: VectorIndex, folder: Path, embedding: str) -> None:
+        """Writes an index that was just built into a new folder, and which embedding version its vectors are of."""
+
+    def open(self, folder: Path, embedding: str) -> VectorIndex:
+        """Maps what `save` wrote.
+
+        Raises:
+            ValueError: the files are damaged, or of another embedding version.
+            OSError, KeyError: it is no index.
+
+        """
 
 
 @dataclass(frozen=True, eq=False)

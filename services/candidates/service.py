@@ -177,7 +177,17 @@ class CandidatesService:
             return ServiceInfo(self._versions.reason, versions)
         version, is_live = await self._versions.get(name)
         indexes = tuple(
-            IndexInfo(space, index.type, index.dim, index.count, version.added_live(space), 1.0, "", 0, 0)
+            IndexInfo(
+                space,
+                index.type,
+                index.dim,
+                index.count,
+                version.added_live(space),
+                index.recall_at_100,
+                index.parameters,
+                index.pending,
+                index.rebuilds,
+            )
             for space, index in version.spaces.similar.items()
         )
         return ServiceInfo(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from services.candidates.index.parameters import IndexParameters
 from services.candidates.live.version import LiveLimits
 from services.candidates.sources.hyperparameters import (
     AlsParameters,
@@ -94,6 +95,8 @@ class CandidatesSettings(ServerSettings):
     positive_play: float = Field(default=0.5, ge=0, le=1)
     """Fractions played from this value on are positives."""
 
+    index: IndexParameters = IndexParameters()
+    """Vector indexes."""
     als: AlsParameters = AlsParameters()
     """Matrix factorisation."""
     item_item: ItemItemParameters = ItemItemParameters()

@@ -37,6 +37,10 @@ class FlatIndex:
     """
 
     type = "flat"
+    pending = 0
+    rebuilds = 0
+    recall_at_100 = 1.0
+    parameters = ""
 
     def __init__(self, dim: int, capacity: int = _MIN_CAPACITY) -> None:
         self._dim = dim
@@ -51,6 +55,13 @@ class FlatIndex:
     def count(self) -> int:
         """Vectors in the index."""
         return int(self._storage.filled.sum())
+
+    def needs_rebuild(self) -> bool:
+        """Returns False: rows are written in place."""
+        return False
+
+    def rebuild(self) -> None:
+        """Does nothing."""
 
     def count_from(self, row: int) -> int:
         """Returns the number of vectors in this row and those after it."""

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from services.candidates.arrays import F32, I64
-    from services.candidates.ports import IndexFactory, VectorIndex
+    from services.candidates.ports import IndexBuilder, IndexFactory, VectorIndex
 
 CF = "cf"
 CONTENT = "content"
 SPACES = (CF, CONTENT)
 """Spaces that callers can ask for by name; the first is the default."""
+
+
+_FOLDERS = ("cf", "mapped", "similar_cf", "similar_content")
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceVectors:
+    """What a version's indexes hold; float32, one row per row of the table, NaN rows where there is no vector."""
+
+    learned: F32
+    """(rows, factors)."""
+    mapped: F32
+    """(rows, factors)."""
+    content: F32
+    """(rows, dim)."""
+
+    @property
+    def of_each(self) -> Iterator[F32]:
+        """The vectors of each index, made one after the other: each is large."""
+        cf = np.where(np.isnan(self.learned[:, :1]), self.mapped, self.learned)
+        yield cf
+        yield self.mapped
+        yield unit(cf)
+        yield unit(self.content)
 
 
 class Spaces:
@@ -24,10 +52,42 @@ class Spaces:
     vectors at length 1, so that inner products are cosines.
     """
 
-    def __init__(self, make_index: IndexFactory, cf_dim: int, content_dim: int) -> None:
-        self.cf: VectorIndex = make_index(cf_dim)
-        self.mapped: VectorIndex = make_index(cf_dim)
-        self.similar: dict[str, VectorIndex] = {CF: make_index(cf_dim), CONTENT: make_index(content_dim)}
+    def __init__(
+        self, cf: VectorIndex, mapped: VectorIndex, similar_cf: VectorIndex, similar_content: VectorIndex
+    ) -> None:
+        self.cf = cf
+        self.mapped = mapped
+        self.similar = {CF: similar_cf, CONTENT: similar_content}
+
+    @classmethod
+    def empty(cls, make_index: IndexFactory, cf_dim: int, content_dim: int) -> Spaces:
+        """Returns spaces without vectors."""
+        return cls(make_index(cf_dim), make_index(cf_dim), make_index(cf_dim), make_index(content_dim))
+
+    @classmethod
+    def built(cls, builder: IndexBuilder, vectors: SpaceVectors) -> Spaces:
+        """Builds the index of each space; takes minutes for a million items."""
+        return cls(*(builder.build(own) for own in vectors.of_each))
+
+    @classmethod
+    def open(cls, builder: IndexBuilder, folder: Path, embedding: str) -> Spaces:
+        """Maps what `save` wrote.
+
+        Raises:
+            ValueError, OSError, KeyError: an index is missing, damaged, or of another embedding version.
+
+        """
+        return cls(*(builder.open(folder / name, embedding) for name in _FOLDERS))
+
+    def save(self, builder: IndexBuilder, folder: Path, embedding: str) -> None:
+        """Writes the indexes, just built, into folders below `folder`."""
+        for name, index in zip(_FOLDERS, self.every, strict=True):
+            builder.save(index, folder / name, embedding)
+
+    @property
+    def every(self) -> tuple[VectorIndex, ...]:
+        """All indexes."""
+        return (self.cf, self.mapped, *self.similar.values())
 
     def put(self, rows: I64, learned: F32, mapped: F32, content: F32) -> None:
         """Adds or replaces rows; each array is (len(rows), dim), NaN rows where there is no vector."""
@@ -39,7 +99,7 @@ class Spaces:
 
     def remove(self, rows: I64) -> None:
         """Takes rows out of every index."""
-        for index in (self.cf, self.mapped, *self.similar.values()):
+        for index in self.every:
             index.remove(rows)
 
 

@@ -130,7 +130,7 @@ class Enricher:
 
     async def _place(self, items: dict[int, Item], texts: ItemTexts) -> None:
         mapped = await self._workers.run(self._version.text_map.map, list(items.values()), texts)
-        self._put(items, mapped, texts.full)
+        self._put(items, mapped, texts)
 
     async def _place_without_text(self, items: dict[int, Item]) -> None:
         bare = {row: item for row, item in items.items() if not self._version.has_vectors(row)}
@@ -138,8 +138,11 @@ class Enricher:
             nothing = np.full((len(bare), self._version.content_dim), np.nan, np.float32)
             await self._place(bare, ItemTexts(nothing, nothing))
 
-    def _put(self, items: dict[int, Item], mapped: F32, content: F32) -> None:
-        rows = np.array(list(items), np.int64)
+    def _put(self, items: dict[int, Item], mapped: F32, texts: ItemTexts) -> None:
         # Deleted or changed meanwhile: a changed one waits again already.
-        current = np.array([self._version.table.item(row) is item for row, item in items.items()], bool)
-        self._version.place(rows[current], mapped[current], content[current])
+        places = [place for place, (row, item) in enumerate(items.items()) if self._version.table.item(row) is item]
+        rows = np.array(list(items), np.int64)[places]
+        every = list(items.values())
+        self._version.place(
+            rows, [every[place] for place in places], mapped[places], ItemTexts(texts.full[places], texts.title[places])
+        )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.candidates.live.histories import LiveHistories
     from services.candidates.live.learner import Learner
     from services.candidates.versions.version import Version
+    from services.candidates.workers import Workers
     from shared.data.log import EventFeed
     from shared.data.nouns import LogRecord
     from shared.data.preferences import PreferenceRules
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SERVICE = "candidates"
+REBUILD_POLL_S = 2.0
+"""How often it is asked whether an index should be built anew, seconds."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class LiveVersion:
         feed: EventFeed,
         enricher: Enricher,
         learner: Learner,
+        builders: Workers,
         histories: LiveHistories,
         rules: PreferenceRules,
         limits: LiveLimits,
@@ -72,6 +76,7 @@ class LiveVersion:
         self._feed = feed
         self._enricher = enricher
         self._learner = learner
+        self._builders = builders
         self._histories = histories
         self._likes = LiveLikes(version.live_sources, version.table, histories, rules)
         self._caught_up = asyncio.Event()
@@ -92,6 +97,7 @@ class LiveVersion:
             asyncio.create_task(supervised(self._follow, "log follower")),
             asyncio.create_task(supervised(self._enricher.run, "item enricher")),
             asyncio.create_task(supervised(self._learner.run, "item learner")),
+            asyncio.create_task(supervised(self._rebuild, "index rebuilder")),
         ]
 
     async def settled(self, timeout_s: float) -> None:
@@ -106,6 +112,14 @@ class LiveVersion:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _rebuild(self) -> None:
+        while True:
+            await asyncio.sleep(REBUILD_POLL_S)
+            for index in self.version.spaces.every:
+                if index.needs_rebuild():
+                    log.info("index is rebuilt", type=index.type, pending=index.pending)
+                    await self._builders.run(index.rebuild)
 
     async def _follow(self) -> None:
         async for batch in self._feed.follow(self._reset, self.cursor):
@@ -159,7 +173,7 @@ class LiveVersion:
     def _remove(self, item_id: str) -> None:
         row = self.version.table.remove(item_id)
         if row is not None:
-            self.version.spaces.remove(np.array([row], np.int64))
+            self.version.remove(np.array([row], np.int64))
 
     def _reset(self) -> None:
         """Drops the live state: what is not in the new log is not in the catalogue."""

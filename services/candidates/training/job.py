@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,16 +15,16 @@ from services.candidates.training.likes import likes_of
 from services.candidates.training.plan import plan_versions, serving_version
 from services.candidates.training.quotas import FOLD
 from services.candidates.training.trainer import fit_models
-from services.candidates.versions.files import save_models
+from services.candidates.versions.files import save_indexes, save_models
 from services.candidates.versions.version import KIND
 from shared.data.nouns import Item
 from shared.errors import CorruptData, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from services.candidates.merge.quotas import Quotas
-    from services.candidates.ports import AlsEngine, JudgedLog, TextEmbedder
+    from services.candidates.ports import AlsEngine, IndexBuilder, JudgedLog, TextEmbedder
     from services.candidates.sources.aligned_text import ItemTexts
     from services.candidates.sources.hyperparameters import Hyperparameters
     from services.candidates.training.likes import Likes
@@ -55,6 +55,8 @@ class TrainingJob:
     """Names of the sources to train (`sources/registry.py`)."""
     keep_versions: int
     progress: JobProgress
+    builder: IndexBuilder
+    """Builds the indexes of a large catalogue."""
     quotas: QuotaLearner | None = None
     """Learns quotas when the stage `fit` is trained, for all versions trained with it; None: none are learned."""
     als_engine: AlsEngine | None = None
@@ -105,7 +107,8 @@ class TrainingJob:
             models = replace(models, quotas=quotas)
             with tempfile.TemporaryDirectory(prefix="candidates-") as folder:
                 save_models(models, Path(folder))
-                manifests.append(self._publish(one, Path(folder), snapshot, embedding, table))
+                indexes = save_indexes(models, Path(folder), self.builder, embedding)
+                manifests.append(self._publish(one, Path(folder), snapshot, embedding, table, indexes))
             self._prune(one)
         self.progress.update("train", len(versions), len(versions))
         return manifests
@@ -133,7 +136,13 @@ class TrainingJob:
         )
 
     def _publish(
-        self, one: PlannedVersion, folder: Path, snapshot: LogSnapshot, embedding: str, table: ItemTable
+        self,
+        one: PlannedVersion,
+        folder: Path,
+        snapshot: LogSnapshot,
+        embedding: str,
+        table: ItemTable,
+        indexes: Sequence[Mapping[str, Any]],
     ) -> Manifest:
         engine = "in process" if self.als_engine is None else self.als_engine.name
         return self.store.publish(
@@ -150,6 +159,7 @@ class TrainingJob:
                 "cursor": snapshot.cursor,
                 "events": one.count,
                 "items": table.alive_count,
+                "indexes": list(indexes),
                 "split": {**one.labels, **one.split},
             },
             lineage={"embedding": embedding},

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from services.candidates.catalogue.storage import load_table, save_table
+from services.candidates.index.spaces import Spaces, SpaceVectors
 from services.candidates.merge.quotas import Quotas
 from services.candidates.sources.registry import load_kinds, save_kinds
 from services.candidates.versions.version import About, Models, Version
@@ -17,10 +18,12 @@ from shared.errors import CorruptData
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from services.candidates.ports import IndexFactory
+    from services.candidates.ports import IndexBuilder, IndexFactory
     from shared.artifacts import Loaded, Manifest
 
 QUOTAS = "quotas.json"
+INDEXES = "indexes"
+"""Folder below a version's with its built indexes, where the catalogue is large."""
 SOURCES = "sources"
 """Folder below a version's that holds one folder per kind of source."""
 
@@ -54,7 +57,25 @@ def load_models(folder: Path) -> Models:
     )
 
 
-def open_version(loaded: Loaded, make_index: IndexFactory) -> Version:
+def save_indexes(models: Models, folder: Path, builder: IndexBuilder, embedding: str) -> list[dict[str, Any]]:
+    """Builds the indexes of a large catalogue into a version's folder; returns what was measured, one per space.
+
+    Small ones are not built: they are filled when the version is loaded.
+    """
+    als = models.by_kind["als"]
+    rows, dim = models.mapped.shape
+    if not builder.is_built(rows, dim):
+        return []
+    learned = np.where(als.known[:, None], als.factors, np.float32(np.nan))
+    spaces = Spaces.built(builder, SpaceVectors(learned, np.asarray(models.mapped), models.content))
+    spaces.save(builder, folder / INDEXES, embedding)
+    return [
+        {"type": one.type, "vectors": one.count, "recall_at_100": one.recall_at_100, "parameters": one.parameters}
+        for one in spaces.every
+    ]
+
+
+def open_version(loaded: Loaded, make_index: IndexFactory, builder: IndexBuilder) -> Version:
     """Builds a version from a verified artifact. Takes a second for some ten thousand items: not in the event loop.
 
     Raises:
@@ -63,7 +84,11 @@ def open_version(loaded: Loaded, make_index: IndexFactory) -> Version:
     """
     manifest = loaded.manifest
     try:
-        return Version(about_of(manifest), load_models(loaded.folder), make_index)
+        about, models = about_of(manifest), load_models(loaded.folder)
+        spaces = None
+        if (loaded.folder / INDEXES).is_dir():
+            spaces = Spaces.open(builder, loaded.folder / INDEXES, about.embedding_version)
+        return Version(about, models, make_index, spaces)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CorruptData(f"candidates {manifest.version} is not of the format that this server reads") from error
 

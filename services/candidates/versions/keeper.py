@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.candidates.live.version import LiveVersion
-    from services.candidates.ports import IndexFactory
+    from services.candidates.ports import IndexBuilder, IndexFactory
     from services.candidates.versions.version import About, Version
     from services.candidates.workers import Workers
     from shared.artifacts import ArtifactStore, Loaded
@@ -30,6 +30,7 @@ class Versions:
     Args:
         store: where versions are published.
         make_index: makes empty vector indexes.
+        builder: opens those that were built at training.
         make_live: makes a version follow the log.
         workers: threads that load.
         max_pinned: pinned versions kept in memory, the least recently asked dropped first.
@@ -42,6 +43,7 @@ class Versions:
         store: ArtifactStore,
         *,
         make_index: IndexFactory,
+        builder: IndexBuilder,
         make_live: Callable[[Version], LiveVersion],
         workers: Workers,
         max_pinned: int,
@@ -49,6 +51,7 @@ class Versions:
     ) -> None:
         self._store = store
         self._make_index = make_index
+        self._builder = builder
         self._make_live = make_live
         self._workers = workers
         self._max_pinned = max_pinned
@@ -76,7 +79,7 @@ class Versions:
             CorruptData: it cannot be read; the version before it stays.
 
         """
-        version = await self._workers.run(open_version, loaded, self._make_index)
+        version = await self._workers.run(open_version, loaded, self._make_index, self._builder)
         live = self._make_live(version)
         live.start()
         await live.settled(self._settle_s)
@@ -127,7 +130,7 @@ class Versions:
         return version
 
     def _load(self, name: str) -> Version:
-        return open_version(self._store.load(KIND, name), self._make_index)
+        return open_version(self._store.load(KIND, name), self._make_index, self._builder)
 
     def _read_abouts(self) -> list[About]:
         names = self._store.versions(KIND)

@@ -9,14 +9,14 @@ import numpy as np
 
 from services.candidates.index.spaces import CF, CONTENT, Spaces, unit
 from services.candidates.live.item_factors import ItemFactors
-from services.candidates.ports import KnowsUsers, LiveSource
+from services.candidates.ports import KnowsUsers, LiveSource, ReadsTexts
 from services.candidates.sources.als import AlsSource
 from services.candidates.sources.kind import Opening
 from services.candidates.sources.registry import KINDS
 from services.candidates.sources.views import views
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from services.candidates.arrays import F32, I64, Mask
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from services.candidates.merge.quotas import Quotas
     from services.candidates.ports import IndexFactory, Source
     from services.candidates.profile import Profile
-    from services.candidates.sources.aligned_text import TextMap
+    from services.candidates.sources.aligned_text import ItemTexts, TextMap
     from services.candidates.sources.als import AlsModel
+    from shared.data.nouns import Item
 
 KIND = "candidates"
 """Kind of this service's artifacts."""
@@ -68,12 +69,12 @@ class Models:
 
 
 class Version:
-    """Sources and indexes over the models of one version.
+    """Sources and indexes over the models of one version; without `spaces`, these are filled from the models.
 
     Only the one that keeps it live writes to it: `place`, `remove`, the live sources and the table.
     """
 
-    def __init__(self, about: About, models: Models, make_index: IndexFactory) -> None:
+    def __init__(self, about: About, models: Models, make_index: IndexFactory, spaces: Spaces | None = None) -> None:
         self.about = about
         self.table = models.table
         self.text_map: TextMap = models.by_kind["aligned_text"]
@@ -82,14 +83,17 @@ class Version:
         self._events = models.events
         self.quotas = models.quotas
         self.item_factors = ItemFactors(self._als)
-        self.spaces = Spaces(make_index, self._als.factors.shape[1], models.content.shape[1])
-        rows = np.arange(len(models.events))
-        self.spaces.put(rows, self._learned(rows), models.mapped, models.content)
+        if spaces is None:
+            spaces = Spaces.empty(make_index, self._als.factors.shape[1], models.content.shape[1])
+            rows = np.arange(len(models.events))
+            spaces.put(rows, self._learned(rows), models.mapped, models.content)
+        self.spaces = spaces
         opening = Opening(models.by_kind, self.spaces, self.table, make_index)
         opened = (kind.open(models.by_kind[kind.name], opening) for kind in KINDS if kind.name in models.by_kind)
         every = {source.name: source for several in opened for source in several}
         self.sources: dict[str, Source] = {**every, **{view.name: view for view in views(every)}}
         self.neighbours = next((source for source in every.values() if isinstance(source, KnowsUsers)), None)
+        self._text_readers = [source for source in every.values() if isinstance(source, ReadsTexts)]
         self.live_sources = [source for source in every.values() if isinstance(source, LiveSource)]
 
     @property
@@ -134,9 +138,17 @@ class Version:
         if isinstance(source, AlsSource) and self.item_factors.has(row):
             source.learn(row)
 
-    def place(self, rows: I64, mapped: F32, content: F32) -> None:
-        """Puts items into every index: `mapped` (rows, factors), `content` (rows, dim), NaN rows for none."""
-        self.spaces.put(rows, self._with_likes(rows, mapped), mapped, content)
+    def place(self, rows: I64, items: Sequence[Item], mapped: F32, texts: ItemTexts) -> None:
+        """Puts items into every index: `mapped` (rows, factors) is what the map says of them, NaN rows for nothing."""
+        self.spaces.put(rows, self._with_likes(rows, mapped), mapped, texts.full)
+        for source in self._text_readers:
+            source.place(rows, items, texts)
+
+    def remove(self, rows: I64) -> None:
+        """Takes items out of every index."""
+        self.spaces.remove(rows)
+        for source in self._text_readers:
+            source.remove(rows)
 
     def _with_likes(self, rows: I64, mapped: F32) -> F32:
         """Returns learned vectors: of training, else of the known likers, else what text says; NaN for none."""

@@ -15,7 +15,9 @@ from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 
+from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.bootstrap import build
+from services.candidates.index.parameters import IndexParameters
 from services.candidates.settings import CandidatesSettings
 from services.candidates.sources.hyperparameters import AlsParameters, ItemItemParameters
 from services.candidates.training.job import TrainingJob
@@ -33,6 +35,7 @@ from shared.testing.servers import served
 TASTES = ("space", "romance", "western")
 START = datetime(2020, 1, 1, tzinfo=UTC)
 N_USERS, N_ITEMS = 36, 60
+FLAT = IndexParameters()
 
 
 class Silent:
@@ -82,7 +85,7 @@ class World:
     def store(self):
         return ArtifactStore(self.artifacts)
 
-    def job(self, keep_versions=2, quotas=None):
+    def job(self, keep_versions=2, quotas=None, index=FLAT):
         settings = CandidatesSettings(
             als=AlsParameters(factors=8, regularization=1.0), item_item=ItemItemParameters(min_likes=1)
         )
@@ -94,12 +97,13 @@ class World:
             settings.trained_sources,
             keep_versions,
             Silent(),
+            FaissIndexes(index),
             quotas,
         )
 
-    async def train(self, protocol=Protocol.WARM, stages=(Stage.SERVING,), keep_versions=2, quotas=None):
+    async def train(self, protocol=Protocol.WARM, stages=(Stage.SERVING,), keep_versions=2, quotas=None, index=FLAT):
         snapshot = await read_snapshot(LogFeed(self.ingestion_channel))
-        return await self.job(keep_versions, quotas).run(protocol, stages or stages_of(protocol), snapshot)
+        return await self.job(keep_versions, quotas, index).run(protocol, stages or stages_of(protocol), snapshot)
 
     async def write_events(self, *made):
         request = ingestion_pb.WriteEventsRequest(events=[encode_event(event) for event in made])

@@ -12,7 +12,9 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 
 from services.candidates.__main__ import main
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.index.allowed import Allowed
+from services.candidates.index.parameters import IndexParameters
 from services.candidates.profile import build_profile
 from services.candidates.sources.als import AlsModel, AlsSource
 from services.candidates.sources.hyperparameters import Hyperparameters
@@ -108,7 +110,7 @@ def test_text_finds_new_items_with_the_real_encoder(tmp_path, monkeypatch):
         monkeypatch.setenv("CANDIDATES_EMBEDDING_ADDRESS", lm.address)
         monkeypatch.setenv("CANDIDATES_ARTIFACTS", str(tmp_path / "artifacts"))
         assert main(["train", "--protocol", "new-items", "--stages", "test", "--progress", "json"]) == 0
-    version = open_version(_newest(tmp_path / "artifacts"), FlatIndex)
+    version = open_version(_newest(tmp_path / "artifacts"), FlatIndex, FaissIndexes(IndexParameters()))
     hidden = hidden_items(event for event in movielens_events() if is_positive(event))
     pool = np.array([version.table.rows[item_id] for item_id in hidden])
     cases = []

@@ -14,18 +14,24 @@ import pytest
 import scipy.sparse as sp
 
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.adapters.parquet_log import ParquetLog
 from services.candidates.adapters.spark_java import has_java, java_home
 from services.candidates.adapters.spark_session import spark_session
 from services.candidates.index.allowed import Allowed
+from services.candidates.index.parameters import IndexParameters
 from services.candidates.profile import Profile, build_profile
 from services.candidates.sources.als import AlsModel, AlsSource
 from services.candidates.sources.bm25 import Bm25
 from services.candidates.sources.hyperparameters import AlsParameters, Hyperparameters, SparkAlsParameters
+from services.candidates.training.job import TrainingJob
 from services.candidates.training.likes import Likes, likes_of
+from services.candidates.versions.files import open_version
+from services.candidates.versions.version import KIND
 from services.ingestion.adapters.sqlite_export import SqliteExport
 from services.ingestion.adapters.sqlite_store import SqliteStore
 from services.ingestion.exporting.exporter import Exporter
+from shared.artifacts import ArtifactStore
 from shared.data.log import LogSnapshot
 from shared.data.nouns import Event, EventType
 from shared.data.preferences import PreferenceRules
@@ -33,6 +39,7 @@ from shared.data.splits import by_user, per_user_chronological
 from shared.errors import DependencyUnavailable
 from shared.exports import ExportFolder
 from shared.testing.candidate_source import CandidateSourceContract
+from shared.testing.hashing_embedder import HashingEmbedder
 from shared.testing.movielens import movielens_events, movielens_items
 
 pytestmark = [
@@ -299,6 +306,34 @@ def test_quality_is_that_of_the_engine_in_process(spark):
     assert len(values) == 656
     print("spark ALS, NDCG@10 warm:", np.mean(values))
     assert np.mean(values) >= 0.11
+
+
+async def test_users_are_served_what_spark_fitted(spark, tmp_path):
+    known = {event.item_id for event in movielens_events()[:4_000]}
+    items = [item for item in movielens_items() if item.item_id in known]
+    log = await exported(tmp_path, movielens_events()[:4_000], items)
+    judged, store = spark_log(spark, log), ArtifactStore(str(tmp_path / "artifacts"))
+    job = TrainingJob(
+        embedder=HashingEmbedder(),
+        store=store,
+        rules=RULES,
+        parameters=Hyperparameters(als=SMALL),
+        sources=("als", "user_knn", "popular"),
+        keep_versions=2,
+        progress=Silent(),
+        builder=FaissIndexes(IndexParameters()),
+        als_engine=spark_als(spark, log=judged),
+    )
+    (manifest,) = await job.run_serving(log.catalogue(), judged)
+    assert manifest.labels == {"protocol": "warm", "stage": "serving"}
+    assert manifest.config["als_engine"] == "spark"
+    assert (manifest.data["events"], manifest.data["sequence"]) == (4_000, log.manifest.sequence)
+    version = open_version(store.load(KIND, manifest.version), FlatIndex, FaissIndexes(IndexParameters()))
+    own = [event for event in movielens_events()[:4_000] if event.user_id == movielens_events()[0].user_id]
+    profile = build_profile(own, version.table.rows, RULES)
+    for name in ("als", "user_knn", "aligned_text", "popular"):
+        if name in version.sources:
+            assert len(version.sources[name].propose(profile, 5, Allowed.everything(len(version.table))).rows) == 5
 
 
 def test_without_java_it_says_what_to_do(monkeypatch):

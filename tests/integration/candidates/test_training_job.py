@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.adapters.faiss_indexes import FaissIndexes
+from services.candidates.index.parameters import IndexParameters
 from services.candidates.profile import Profile
 from services.candidates.training.job import NothingToLearn
 from services.candidates.versions.files import open_version
@@ -95,7 +97,10 @@ async def test_a_stage_that_the_protocol_has_not_is_refused(run):
 
 async def test_the_same_log_trains_the_same_models(world):
     one, two = await world.train(), await world.train()
-    versions = [open_version(world.store.load(KIND, manifest.version), FlatIndex) for (manifest,) in (one, two)]
+    versions = [
+        open_version(world.store.load(KIND, manifest.version), FlatIndex, FaissIndexes(IndexParameters()))
+        for (manifest,) in (one, two)
+    ]
     rows = np.arange(60)
     first, second = (version.spaces.cf.vectors(rows) for version in versions)
     np.testing.assert_array_equal(first, second)
@@ -106,7 +111,7 @@ async def test_hidden_items_are_in_the_catalogue_and_in_no_training(world):
     (manifest,) = await world.train(Protocol.NEW_ITEMS, stages=(Stage.TEST,))
     snapshot = await read_snapshot(LogFeed(world.ingestion_channel))
     hidden = hidden_items(event for event in snapshot.events if event.value >= 4)
-    version = open_version(world.store.load(KIND, manifest.version), FlatIndex)
+    version = open_version(world.store.load(KIND, manifest.version), FlatIndex, FaissIndexes(IndexParameters()))
     rows = np.array([version.table.rows[item_id] for item_id in hidden])
     assert len(rows) > 5
     assert version.is_new(rows).all()

