@@ -18,7 +18,7 @@ FOR_DEMO = $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
 .PHONY: help demo demo-compose test test-spark lint types proto up down bench bench-candidates install lock wheel clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(FOR_DEMO) ## The whole path on MovieLens with five local processes
 	$(BIN)/fusionrec demo

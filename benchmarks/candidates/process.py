@@ -18,6 +18,11 @@ def resident_mb(pid: int | str = "self") -> float:
     return _status("VmRSS", pid)
 
 
+def anonymous_mb(pid: int | str = "self") -> float:
+    """Returns what of the resident memory is the process's own, MB: the rest is files mapped, which can be dropped."""
+    return _status("RssAnon", pid)
+
+
 def peak_mb(pid: int | str = "self") -> float:
     """Returns the most that was resident since the start or since `restart_peak`, MB."""
     return _status("VmHWM", pid)

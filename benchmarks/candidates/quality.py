@@ -19,6 +19,7 @@ from services.candidates.merge.finder import CandidateFinder
 from services.candidates.profile import build_profile
 from services.candidates.queries import CandidateQuery, MergeMethod
 from services.candidates.sources.registry import NAMES
+from services.candidates.sources.views import VIEW_NAMES
 from shared.data.splits import by_user, hidden_items, per_user_chronological
 from shared.telemetry.stages import Stages
 
@@ -91,12 +92,12 @@ def _warm(data: Data, texts: ItemTexts, likes: Likes, events: Sequence[Event]) -
     version = fitted.version(fitting.learn_quotas(data.items, texts, events))
     sources = {
         name: {
-            "fit_s": fitted.seconds.get(name, 0.0),
+            "fit_s": fitted.seconds.get(name),
             **source_quality(version, source, cases),
             **source_times(version, source, cases),
         }
         for name, source in version.sources.items()
-        if source.proposes
+        if name not in VIEW_NAMES
     }
     return {"users": len(cases), "sources": sources, "union": union_recall(version, cases)}
 

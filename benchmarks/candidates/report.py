@@ -26,7 +26,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Returns a Markdown table."""
     names = list(head)
-    lines = [names, ["---"] * len(names), *([str(cell) for cell in row] for row in rows)]
+    lines = [names, ["---"] * len(names), *(["" if cell is None else str(cell) for cell in row] for row in rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -94,9 +94,9 @@ def _writes(part: Mapping[str, Any]) -> str:
 
 def _scale(part: Mapping[str, Any]) -> str:
     text = f"Limit {part['limit_s']:g} s a kind. Memory: the peak while fitting, less the data.\n"
-    for millions, size in part["sizes"].items():
+    for size in part["sizes"].values():
         of = ", ".join(f"{size[name]:,} {name}" for name in ("likes", "users", "items"))
-        text += f"\n{millions} million events: {of}\n\n"
+        text += f"\n{size['events']:,} events drawn: {of}\n\n"
         rows = [
             [name, one.get("fit_s", _first_line(one)), *(one.get(key, "") for key in _MEMORY)]
             for name, one in size["kinds"].items()
@@ -114,8 +114,29 @@ def _first_line(figures: Mapping[str, Any]) -> str:
     return str(figures.get("result", "")).partition("\n")[0]
 
 
-def _plain(part: Mapping[str, Any]) -> str:
-    return table(["figure", "value"], part.items())
+def _index(part: Mapping[str, Any]) -> str:
+    shares = list(part["flat"]["filters"])
+    rows = []
+    for kind, own in part.items():
+        if isinstance(own, dict):
+            cells = [own[name] for name in _INDEX]
+            filters = [own["filters"][share] for share in shares]
+            rows.append([kind, *cells, *(f"{one['p50_ms']} ms, {one['fewest']} of {one['asked']}" for one in filters)])
+    head = ["type", *_INDEX, *(f"{float(share):.1%} allowed" for share in shares)]
+    return f"{part['vectors']:,} vectors of {part['dim']}, k = {part['k']}, one thread.\n\n{table(head, rows)}"
+
+
+def _overhead(part: Mapping[str, Any]) -> str:
+    rows = []
+    for name, own in {"bare echo": part["echo"], **part["calls"]}.items():
+        for load, one in own.items():
+            faiss, ratio = (part[key].get(name, {}).get(load, "") for key in ("searches_per_s_in_process", "to_faiss"))
+            cells = [one["calls_per_s"], *_latencies(one), faiss, ratio, part["fewest_of_100"].get(name, "")]
+            rows.append([name, load, *cells])
+    text = table(["", "", "calls/s", "p50 ms", "p99 ms", "FAISS searches/s", "ratio", "fewest items of 100"], rows)
+    names = ("resident_mb_at_start", "resident_mb", "of_it_anonymous_mb", "start_to_serving_s", "artifact_mb")
+    facts = ", ".join(f"{name} {part[name]}" for name in (*names, "indexes_built_s"))
+    return f"{part['items']:,} items of {part['dim']} numbers: {facts}.\n\n{_dicts(part['indexes'])}\n{text}"
 
 
 def _dicts(rows: list[dict[str, Any]]) -> str:
@@ -127,11 +148,12 @@ def _latencies(figures: Mapping[str, Any]) -> list[Any]:
 
 
 _MEMORY = ("peak_mb", "data_mb", "model_mb")
+_INDEX = ("recall_at_100", "p50_ms", "flat_over_this", "build_s", "puts_per_s", "removes_per_s", "parameters")
 _SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "quality": ("Quality on MovieLens", _quality),
     "serving": ("Serving against a bare echo, same run", _serving),
     "writes": ("Under writes, swaps, two-way writes", _writes),
-    "index": ("Index of a million vectors", _plain),
-    "overhead": ("Service against FAISS in process, a million items", _plain),
+    "index": ("Index of a million vectors", _index),
+    "overhead": ("Service against FAISS in process, a million items", _overhead),
     "scale": ("Training at scale", _scale),
 }

@@ -35,6 +35,8 @@ SIZES = {
 """By millions of events."""
 SMALL = {1: Size(20_000, 2_000, 1_000), 3: Size(60_000, 6_000, 2_000)}
 LIMIT_S = 1_200.0
+LEAST = {"fit_s": 0.1, "peak_mb": 20}
+"""Growth from less than this says nothing: seconds and MB."""
 
 
 def measure(sizes: Mapping[int, Size], names: Sequence[str] = (), limit_s: float = LIMIT_S) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def growth(by_size: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
         likes = log(larger["likes"] / smaller["likes"])
         for name, now in larger["kinds"].items():
             before = smaller["kinds"].get(name, {})
-            for figure in ("fit_s", "peak_mb"):
-                if before.get(figure) and now.get(figure):
+            for figure, least in LEAST.items():
+                if before.get(figure, 0.0) >= least and now.get(figure):
                     power = round(log(now[figure] / before[figure]) / likes, 2)
                     grown.setdefault(name, {}).setdefault(figure, []).append(power)
     return grown

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from services.candidates.index.choice import choose_type
+from services.candidates.index.parameters import IndexParameters
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,6 +69,18 @@ def _to_echo(load: str, concurrency: int) -> Callable[[dict[str, Any]], float]:
     return lambda figures: figures["to_echo"][load][f"concurrency {concurrency}"]["calls_per_s"]
 
 
+def _chosen(name: str) -> Callable[[dict[str, Any]], float]:
+    return lambda figures: figures[_type(figures)][name]
+
+
+def _fewest(figures: dict[str, Any]) -> float:
+    return float(figures[_type(figures)]["filters"]["0.01"]["fewest"])
+
+
+def _type(figures: dict[str, Any]) -> str:
+    return choose_type(figures["vectors"], figures["dim"], IndexParameters())
+
+
 TARGETS = (
     Target("quality", "item_knn, warm NDCG@10", _source("item_knn"), at_least=SLACK * 0.098),
     Target("quality", "user_knn, warm NDCG@10", _source("user_knn"), at_least=SLACK * 0.095),
@@ -96,6 +111,15 @@ TARGETS = (
     Target("writes", "failed calls of two-way writes", _rounds("failed", sum), at_most=0),
     Target("writes", "deleted item gone, worst, seconds", _rounds("deleted_s", max), at_most=1.0),
     Target("writes", "new item among the candidates, worst, seconds", _rounds("added_s", max), at_most=1.0),
+    Target("index", "recall at 100 of the type that is chosen", _chosen("recall_at_100"), at_least=0.95),
+    Target("index", "flat's time over that of the type that is chosen", _chosen("flat_over_this"), at_least=20.0),
+    Target("index", "fewest of 100 under a 1 % filter", _fewest, at_least=100),
+    Target(
+        "overhead",
+        "fewest of 100 under a 1 % filter, the service",
+        lambda figures: min(figures["fewest_of_100"].values()),
+        at_least=100,
+    ),
 )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.candidates.arrays import I64
     from shared.data.preferences import PreferenceRules
 
+NO_EVENTS = "sequence long, user_id string, item_id string, type string, value double, timestamp timestamp"
 _US = 1e6
 
 
@@ -40,7 +41,10 @@ class SparkLog:
     def __init__(self, session: SparkSession, files: Sequence[str], rules: PreferenceRules) -> None:
         self._session = session
         self._rules = rules
-        self._events = session.read.parquet(*files).where(f.col("type") != EventType.IMPRESSION.name)
+        with failures_told():
+            # A log without events has no files.
+            events = session.read.parquet(*files) if files else session.createDataFrame([], NO_EVENTS)
+            self._events = events.where(f.col("type") != EventType.IMPRESSION.name)
         self._counts: dict[str, int] | None = None
         self._pairs: tuple[Likes, DataFrame] | None = None
 

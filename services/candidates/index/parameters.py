@@ -28,13 +28,13 @@ class IndexParameters:
     memory_mb: int = 4_096
     """Memory, in MiB, that the index of one space may take; "auto" means ivf_pq where ivf would take more."""
     target_recall: float = 0.96
-    """Share of the true best 100 (and 1,000) that a search without a filter finds, on a sample of queries. The effort
-    is raised until it does: a little above the 0.95 that is promised of other queries."""
+    """Share of the true best 100 that a search without a filter finds, on a sample of queries. The effort is raised
+    until it does: a little above the 0.95 that is promised of other queries. Longer lists and filters get more."""
     sample: int = 200
     """Queries that recall is measured on."""
-    exact_rows: int = 25_000
-    """Where a call allows at most this many rows, they are scored one by one: exact, and faster than a search that
-    sifts."""
+    exact_rows: int = 20_000
+    """Where a call allows at most this many rows, they are scored one by one: exact. Of a million vectors of length 64
+    that takes 0.6 ms for 10,000 rows and 1.5 ms for 20,000, where a search with a selector begins to be faster."""
     lists: int = 0
     """Clusters of ivf and ivf_pq; 0 for 4 times the square root of the number of vectors."""
     nprobe: int = 32

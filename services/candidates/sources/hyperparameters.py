@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SIMILARITIES = ("cosine", "adjusted_cosine")
+"""Values of `ItemKnnParameters.similarity`."""
+
+
+def _require(parameters: object, **least: float) -> None:
+    for name, minimum in least.items():
+        value = getattr(parameters, name)
+        if not value >= minimum:  # a NaN is refused too
+            raise ValueError(f"{name} is {value}: it must be at least {minimum}")
+
+
+def _require_positive(parameters: object, *names: str) -> None:
+    for name in names:
+        value = getattr(parameters, name)
+        if not value > 0:
+            raise ValueError(f"{name} is {value}: it must be above 0")
+
 
 @dataclass(frozen=True)
 class AlsParameters:
@@ -63,6 +80,12 @@ class ItemItemParameters:
     newest_likes: int = 1_000
     """Sparse model: likes of a user that count, the newest: pairs grow with their square."""
 
+    def __post_init__(self) -> None:
+        """Refuses what no fit can use; raises ValueError."""
+        whole = ("min_likes", "max_items", "neighbours", "local_items", "newest_likes")
+        _require(self, max_megabytes=0, **dict.fromkeys(whole, 1))
+        _require_positive(self, "regularization", "local_regularization")
+
 
 @dataclass(frozen=True)
 class ItemKnnParameters:
@@ -78,6 +101,12 @@ class ItemKnnParameters:
     """Items that one liked item can speak for, the most similar: bounds the time of a call."""
     newest_likes: int = 1_000
     """Likes of a user that count, the newest: pairs grow with their square."""
+
+    def __post_init__(self) -> None:
+        """Refuses what no fit can use; raises ValueError."""
+        if self.similarity not in SIMILARITIES:
+            raise ValueError(f"similarity is {self.similarity!r}, not one of {', '.join(SIMILARITIES)}")
+        _require(self, shrinkage=0, neighbours=1, max_targets=1, newest_likes=1)
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,12 @@ class UserKnnParameters:
     """Users become neighbours with this many likes."""
     max_live_users: int = 50_000
     """Users with likes from after the training that are kept, at most; those longest without a new one go first."""
+
+    def __post_init__(self) -> None:
+        """Refuses what no fit can use; raises ValueError."""
+        whole = ("searched", "neighbours", "newest_likes", "min_likes", "max_live_users")
+        _require(self, shrinkage=0, **dict.fromkeys(whole, 1))
+        _require_positive(self, "amplification")
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,7 @@ class ItemKnnModel:
 
     @classmethod
     def fit(cls, likes: Likes, parameters: ItemKnnParameters) -> ItemKnnModel:
-        """Compares all pairs of items with a common user, a block of items at a time.
-
-        Raises:
-            ValueError: the parameters name an unknown similarity.
-
-        """
-        if parameters.similarity not in _COLUMNS:
-            raise ValueError(f"similarity is {parameters.similarity!r}, not one of {', '.join(_COLUMNS)}")
+        """Compares all pairs of items with a common user, a block of items at a time."""
         matrix = newest_likes(likes, parameters.newest_likes)
         columns = _COLUMNS[parameters.similarity](matrix)
         liked, targets, similarities = [], [], []
@@ -126,8 +119,6 @@ class _Columns:
 
 
 _COLUMNS = {"cosine": _Columns.plain, "adjusted_cosine": _Columns.adjusted}
-SIMILARITIES = tuple(_COLUMNS)
-"""Values of the setting `similarity`."""
 
 
 class ItemKnnSource:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 DENSE_ROWS = 65_536
 """Up to this many rows, one array over all of them is faster than sorting what was added."""
+_PLACE_BITS = 32
 
 
 class Sums:
@@ -64,9 +65,11 @@ def _added(rows: I64 | I32, values: F32) -> tuple[I64, F32]:
     """Returns the rows that come, int64 ascending, and the sum of each."""
     if not len(rows):
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
+    # Row and place in one number: numpy sorts numbers with vector instructions, several times faster than `argsort`.
+    packed = (rows.astype(np.int64) << _PLACE_BITS) | np.arange(len(rows))
+    packed.sort()
+    order, ordered = packed & ((1 << _PLACE_BITS) - 1), packed >> _PLACE_BITS
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     # In float64, as `bincount` adds: the two ways must agree.
     sums = np.add.reduceat(values[order].astype(np.float64), starts)
-    return ordered[starts].astype(np.int64), sums.astype(np.float32)
+    return ordered[starts], sums.astype(np.float32)

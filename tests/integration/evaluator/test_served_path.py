@@ -42,7 +42,8 @@ def test_every_protocol_measures_the_fusion_and_every_source(reports, trained, o
     stub = candidates_grpc.CandidatesServiceStub(open_channel("candidates"))
     info = stub.GetIndexInfo(candidates_pb.GetIndexInfoRequest(model_version=report["versions"]["candidates"]))
     sources = {source.name for source in info.sources if source.proposes}
-    assert sources == {"als", "item_item", "aligned_text", "popular"}
+    usual = {"als", "als_tried", "item_item", "user_knn", "sequential", "aligned_text", "popular"}
+    assert sources == usual
     assert sources | {"fusion", "random"} <= set(report["models"])
     labels = next(one.labels for one in info.versions if one.version == report["versions"]["candidates"])
     assert dict(labels) == {"protocol": str(protocol), "stage": "test"}

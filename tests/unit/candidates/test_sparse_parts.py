@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from services.candidates.index.allowed import Allowed
 from services.candidates.sources import sums
+from services.candidates.sources.hyperparameters import ItemItemParameters, ItemKnnParameters, UserKnnParameters
 from services.candidates.sources.item_item_sparse import _solve, kept_co_occurrences
 from services.candidates.sources.item_weights import largest
 from services.candidates.sources.sums import Sums
@@ -65,3 +67,22 @@ def test_user_ids_are_found_and_erased(tmp_path):
 def test_no_user_ids(tmp_path):
     UserIds.of([]).save(tmp_path)
     assert UserIds.load(tmp_path).row_of("anybody") is None
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [
+        (ItemItemParameters, "neighbours", 0),
+        (ItemItemParameters, "regularization", 0.0),
+        (ItemItemParameters, "local_regularization", float("nan")),
+        (ItemKnnParameters, "shrinkage", -1.0),
+        (ItemKnnParameters, "max_targets", 0),
+        (UserKnnParameters, "searched", 0),
+        (UserKnnParameters, "amplification", 0.0),
+    ],
+)
+def test_hyperparameters_that_no_fit_can_use_are_refused(make, name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        make(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        TypeAdapter(make).validate_python({name: value})
