@@ -229,17 +229,18 @@ class TwoTowerSource:
         self._index.remove(rows)
 
     def _user(self, profile: Profile) -> F32 | None:
-        """Returns the user's vector, float32 (dim,); None when no liked item is known.
-
-        Not kept on the profile: the contexts of liked items come and change while the history stays as it is.
-        """
-        liked = profile.liked[-self._model.history :]
-        contexts = self._contexts(liked)
+        """Returns the user's vector; None when no liked item is known."""
+        newest = profile.newest(self._model.history)
+        contexts = self._contexts(newest.liked)
         usable = ~np.isnan(contexts[:, 0])
-        if not usable.any():
+        count = int(np.count_nonzero(usable))
+        if not count:
             return None
-        strengths = profile.strengths[-self._model.history :]
-        return self._model.user_vector(contexts[usable], strengths[usable])
+        # A profile is kept between calls, and a liked item may get its vector meanwhile.
+        return newest.keep(
+            f"{NAME} {id(self)} {count}",
+            lambda: self._model.user_vector(contexts[usable], newest.strengths[usable]),
+        )
 
     def _contexts(self, rows: I64) -> F32:
         """Returns the contexts of these rows, (len(rows), dim); NaN where there is none."""
