@@ -169,7 +169,7 @@ def _popularity_features(inputs: FeatureInputs, rows: Rows, columns: dict[str, F
 
 def _merge_places(columns: dict[str, F32]) -> None:
     merged = 1 / (RRF_CONSTANT + np.exp(columns["popularity_place"]))
-    for name in ("als", "item_item", "user_knn", "sequential", "aligned_text"):
+    for name in ("als", "item_item", "aligned_text"):
         place = columns[f"{name}_place"]
         merged = merged + np.where(np.isnan(place), 0, 1 / (RRF_CONSTANT + np.exp(np.nan_to_num(place))))
     columns["merged_places"] = merged.astype(np.float32)

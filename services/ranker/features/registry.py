@@ -37,8 +37,6 @@ SOURCE_FEATURES: Final[dict[str, tuple[str, str]]] = {
     "item_item": (CF, "Item-item model"),
     "item_item_recent": (CF, "Item-item model, newest likes"),
     "item_item_decayed": (CF, "Item-item model, older likes weigh less"),
-    "user_knn": (CF, "Users of the same taste"),
-    "sequential": (CF, "What follows the last likes"),
     "aligned_text": (TEXT, "Text and attributes mapped to the CF space"),
     "aligned_text_recent": (TEXT, "Text and attributes mapped to the CF space, newest likes"),
 }
