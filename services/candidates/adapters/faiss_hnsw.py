@@ -9,7 +9,6 @@ import numpy as np
 
 from services.candidates.adapters.faiss_exact import selector_of, threads
 from services.candidates.adapters.faiss_files import read_mapped
-from services.candidates.index.bits import has_bit
 from services.candidates.index.parameters import HNSW
 
 if TYPE_CHECKING:
@@ -66,7 +65,9 @@ class HnswMain:
     @classmethod
     def open(cls, folder: Path, vectors: F32, parameters: IndexParameters) -> HnswMain:
         """Maps what `save` wrote."""
-        return cls(read_mapped(folder / _FILE), np.load(folder / _ROWS_FILE, mmap_mode="r"), vectors, parameters)
+        # As a plain array: `take` copies a `memmap` first.
+        rows = np.asarray(np.load(folder / _ROWS_FILE, mmap_mode="r"))
+        return cls(read_mapped(folder / _FILE), rows, vectors, parameters)
 
     def save(self, folder: Path) -> None:
         """Writes the graph and its vectors."""
@@ -78,7 +79,8 @@ class HnswMain:
         cpp: Any = faiss  # its types are those of C++, its wrappers take arrays
         if bits is not None and self._translated:
             # The graph counts places; a selector that looks up each one's row would be called for each of them.
-            bits = np.packbits(has_bit(bits, self._rows), bitorder="little")
+            mask = np.unpackbits(bits, bitorder="little", count=len(self.vectors))
+            bits = np.packbits(mask.take(self._rows), bitorder="little")
         selector = None if bits is None else selector_of(bits)
         only_these = cpp.SearchParametersHNSW(efSearch=max(effort, n), sel=selector)
         scores, places = self._index.search(queries, n, params=only_these)

@@ -124,7 +124,7 @@ class IvfPqMain(IvfMain):
         candidates = np.take(self.vectors, np.maximum(found, 0), axis=0)
         scores = np.einsum("qrd,qd->qr", candidates, queries)
         scores[found < 0] = -np.inf
-        best = np.argpartition(-scores, n - 1, axis=1)[:, :n]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :n]
         return np.take_along_axis(found, best, axis=1), np.take_along_axis(scores, best, axis=1)
 
     @classmethod

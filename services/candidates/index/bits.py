@@ -46,4 +46,5 @@ def count_bits(bits: NDArray[np.uint8]) -> int:
 
 def unpack(bits: NDArray[np.uint8]) -> I64:
     """Returns the rows whose bits are set, ascending."""
-    return np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+    # As truth values: of numbers `flatnonzero` takes seven times as long.
+    return np.flatnonzero(np.unpackbits(bits, bitorder="little").view(np.bool_))

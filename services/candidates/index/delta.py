@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.candidates.index.products import products_of
 from services.candidates.sources.ranking import best_places
 
 if TYPE_CHECKING:
@@ -62,11 +63,16 @@ class Delta:
         return self if keep.all() else Delta(self.rows[keep], self.slots[keep], self.memory, self.used)
 
     def search(self, query: F32, n: int, allowed: Allowed) -> tuple[I64, F32]:
-        """Returns rows and inner products of the `n` best allowed vectors, best first."""
+        """Returns rows and inner products of the `n` best allowed vectors, best first.
+
+        Raises:
+            ValueError: an inner product is not finite, so that there is no order.
+
+        """
         ends = int(np.searchsorted(self.rows, len(allowed)))
         rows = self.rows[:ends]
         chosen = allowed.mask[rows]
-        scores = (self.memory[: self.used] @ query)[self.slots[:ends]]
+        scores = products_of(self.memory[: self.used], query)[self.slots[:ends]]
         rows, scores = rows[chosen], scores[chosen]
         places = best_places(rows, scores, n)
         return rows[places], scores[places]

@@ -10,6 +10,7 @@ import numpy as np
 
 from services.candidates.index.bits import count_bits, has_bit, pack, unpack, without
 from services.candidates.index.delta import Delta
+from services.candidates.index.products import checked, products_of
 from services.candidates.sources.ranking import best_places
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
     Bits = NDArray[np.uint8]
 
+DEPTH = 100
+"""Length of the list that a built part's effort was found for."""
+DEPTH_POWER = 2 / 3
+"""How the effort grows with the depth: measured at a million vectors, it keeps the recall of lists up to 1,000 and of
+filters down to 2 % at .95, also of most filters that go with the clusters."""
 FEW_HIDDEN = 512
 """With at most this many rows left out, a search asks for as many more and sifts them: faster than a selector."""
 
@@ -145,11 +151,11 @@ class LiveIndex:
         """Returns rows and inner products of the `n` best allowed vectors, best first.
 
         Raises:
-            ValueError: the query is not finite, so that there is no order.
+            ValueError: an inner product is not finite, so that there is no order.
 
         """
         if not np.isfinite(query).all():
-            raise ValueError("the query is not finite: there is no order")
+            raise ValueError("the query is not finite: it has no inner products, and there is no order")
         state = self._state
         query = np.ascontiguousarray(query, np.float32)
         rows, scores = _search_built(state, query, n, allowed, self._parameters)
@@ -231,13 +237,14 @@ def _search_built(state: _State, query: F32, n: int, allowed: Allowed, parameter
     wanted = min(n, count)
     if count <= parameters.exact_rows or wanted * 4 > count:
         rows = unpack(bits)
-        scores = main.vectors[rows] @ query
+        # `take` gathers rows in a third of the time of an index.
+        scores = products_of(np.take(main.vectors, rows, axis=0), query)
         places = best_places(rows, scores, n)
-        return rows[places], scores[places].astype(np.float32)
+        return rows[places], scores[places]
     hidden = state.built.report.vectors - count
-    if hidden > FEW_HIDDEN:
-        # The fewer are allowed, the farther apart are the best of them.
-        effort = min(int(effort * (state.built.report.vectors / count) ** 0.5), main.max_effort)
+    # The best n of the allowed are spread over as many times more of all as there are more of them.
+    depth = n if hidden <= FEW_HIDDEN else n * state.built.report.vectors / count
+    effort = min(int(effort * max(1.0, depth / DEPTH) ** DEPTH_POWER), main.max_effort)
     while True:
         if hidden <= FEW_HIDDEN:
             rows, scores = _sifted(main.search(query[None], n + hidden, effort, None), bits)
@@ -252,4 +259,4 @@ def _search_built(state: _State, query: F32, n: int, allowed: Allowed, parameter
 def _sifted(found: tuple[I64, F32], bits: Bits) -> tuple[I64, F32]:
     rows, scores = found[0][0], found[1][0]
     kept = (rows >= 0) & has_bit(bits, np.maximum(rows, 0))
-    return rows[kept], scores[kept]
+    return rows[kept], checked(scores[kept])

@@ -205,9 +205,38 @@ def test_what_is_hidden_from_one_call_stays_away(large):
     query = queries()[1]
     mask = np.ones(N, bool)
     mask[best(vectors, query, 30)] = False
-    rows, _ = index.search(query, 30, Allowed(mask))
+    mask[np.random.default_rng(6).choice(N, 400, replace=False)] = False
+    rows, scores = index.search(query, 30, Allowed(mask))
     assert len(rows) == 30
     assert mask[rows].all()
+    assert (np.diff(scores) <= 0).all()
+    assert recall(index, vectors, 100, mask) >= 0.95
+
+
+@pytest.mark.parametrize("n", [10, 300, 1_000])
+def test_the_true_best_are_found_also_of_shorter_and_longer_lists(large, n):
+    vectors, index = large
+    assert recall(index, vectors, n) >= 0.95
+
+
+def test_a_filter_that_goes_with_the_clusters_still_finds_the_true_best(large):
+    vectors, index = large
+    side = np.nan_to_num(vectors) @ np.random.default_rng(4).standard_normal(DIM)
+    assert recall(index, vectors, 100, side > np.quantile(side, 0.8)) >= 0.9
+
+
+@pytest.mark.parametrize("allowed", [EVERY, Allowed(np.arange(N) < 90)], ids=["all", "few"])
+def test_products_past_all_numbers_are_refused(large, allowed):
+    vectors, index = large
+    with pytest.raises(ValueError, match="finite"):
+        index.search(np.sign(vectors[0]) * np.float32(3e38), 5, allowed)
+
+
+def test_products_past_all_numbers_with_what_came_later_are_refused(large):
+    _, index = large
+    index.put(np.array([N]), np.full((1, DIM), 1e30, np.float32))
+    with pytest.raises(ValueError, match="finite"):
+        index.search(np.full(DIM, 1e20, np.float32), 5, Allowed.everything(N + 1))
 
 
 def test_writes_are_seen_at_once_and_counted(large):
