@@ -59,7 +59,7 @@ def main(count: int) -> dict[str, Any]:
     true: list[Any] = []
     flat_ms = 0.0
     for kind in TYPES:
-        parameters = IndexParameters(type=kind, target_recall=0.96)
+        parameters = IndexParameters(type=kind)
         before = _rss_mb()
         index = FaissIndexes(parameters).build(vectors)
         found, p50 = _timed(index, queries, everything)

@@ -14,8 +14,8 @@ import numpy as np
 import uvloop
 
 from benchmarks.candidates import fitting
+from services.candidates.bootstrap import make_finder
 from services.candidates.index.allowed import Allowed
-from services.candidates.merge.finder import CandidateFinder
 from services.candidates.profile import build_profile
 from services.candidates.queries import CandidateQuery, MergeMethod
 from services.candidates.sources.registry import NAMES
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from benchmarks.candidates.data import Data
     from services.candidates.arrays import F64, I64, Mask
+    from services.candidates.merge.finder import CandidateFinder
     from services.candidates.ports import Source
     from services.candidates.profile import Profile
     from services.candidates.sources.aligned_text import ItemTexts
@@ -148,13 +149,7 @@ def source_times(version: Version, source: Source, cases: Sequence[Case]) -> dic
 def union_recall(version: Version, cases: Sequence[Case]) -> dict[str, Any]:
     """Returns the share of the relevant items among the 300 merged candidates, the mean over the cases, by merge."""
     settings = fitting.SETTINGS
-    finder = CandidateFinder(
-        per_source=settings.per_source,
-        rrf_k=settings.rrf_k,
-        weights=settings.weights,
-        new_item_share=settings.new_item_share,
-        default=settings.asked_sources,
-    )
+    finder = make_finder(settings)
     every = tuple(name for name, source in version.sources.items() if source.proposes)
     return {
         "default sources": _recall(version, cases, finder),

@@ -53,6 +53,18 @@ def build(settings: CandidatesSettings, embedder: TextEmbedder | None = None) ->
     return CandidatesApp(settings, embedder)
 
 
+def make_finder(settings: CandidatesSettings) -> CandidateFinder:
+    """Returns what asks the sources and merges their lists, as the settings say."""
+    return CandidateFinder(
+        per_source=settings.per_source,
+        rrf_k=settings.rrf_k,
+        weights=settings.weights,
+        new_item_share=settings.new_item_share,
+        default=settings.asked_sources,
+        by_quotas=settings.merge == "quotas",
+    )
+
+
 class CandidatesApp:
     """What the runner runs; see `shared.rpc.server.ServiceApp`."""
 
@@ -98,14 +110,7 @@ class CandidatesApp:
         )
         self._service = CandidatesService(
             versions=self._versions,
-            finder=CandidateFinder(
-                per_source=settings.per_source,
-                rrf_k=settings.rrf_k,
-                weights=settings.weights,
-                new_item_share=settings.new_item_share,
-                default=settings.asked_sources,
-                by_quotas=settings.merge == "quotas",
-            ),
+            finder=make_finder(settings),
             histories=self._histories,
             embedder=self._embedder,
             rules=settings.rules,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from services.candidates.live.histories import LiveHistories
     from services.candidates.live.version import LiveVersion
     from services.candidates.merge.finder import CandidateFinder
-    from services.candidates.ports import TextEmbedder
+    from services.candidates.ports import KnowsUsers, TextEmbedder
     from services.candidates.profile import Profile
     from services.candidates.queries import CandidateSet, SimilarQuery, UsersQuery
     from services.candidates.versions.keeper import Versions
@@ -82,11 +82,11 @@ class CandidatesService:
         live = self._versions.live
         if query.history is not None or live is None or live.version is not version:
             return await self._workers.run(self._answer, version, None, query, history, stages)
-        removals = version.table.removals
+        removals, mark = version.table.removals, live.answers.mark
         given = live.answers.find(query, history, removals)
         if given is None:
             given = await self._workers.run(self._answer, version, live, query, history, stages)
-            live.answers.keep(query, history, removals, given)
+            live.answers.keep(query, history, removals, given, mark)
             return given
         return replace(given, served=replace(given.served, stages=tuple(stages.times)))
 
@@ -144,7 +144,8 @@ class CandidatesService:
         """
         stages = Stages(SERVICE)
         version, is_live = await self._versions.get(query.model_version)
-        if version.neighbours is None:
+        neighbours = version.neighbours
+        if neighbours is None:
             raise ModelMismatch(
                 f"candidates {version.about.version} was trained without the source user_knn: add it to "
                 "CANDIDATES_SOURCES and train"
@@ -152,8 +153,7 @@ class CandidatesService:
         with stages.stage("history"):
             history = await self._history(query, is_live=is_live)
         with stages.stage("search"):
-            profile = self._profile(version, None, query.user_id, history, datetime.now(UTC))
-            user_ids, found = await self._workers.run(version.neighbours.similar_users, profile, query.k)
+            profile, user_ids, found = await self._workers.run(self._neighbours, version, neighbours, query, history)
         if not user_ids and not len(profile.liked):
             raise NotFound("the user likes nothing that the model knows: there is nobody to compare with")
         served = Served(version.about.version, version.index_version, tuple(stages.times))
@@ -182,13 +182,13 @@ class CandidatesService:
                 index.type,
                 index.dim,
                 index.count,
-                version.added_live(space),
+                index.count_from(version.trained_rows),
                 index.recall_at_100,
                 index.parameters,
                 index.pending,
                 index.rebuilds,
             )
-            for space, index in version.spaces.similar.items()
+            for space, index in version.spaces.by_name.items()
         )
         return ServiceInfo(
             status_reason=self._versions.reason,
@@ -234,6 +234,12 @@ class CandidatesService:
         profile.shrink()
         served = Served(version.about.version, version.index_version, tuple(stages.times))
         return CandidateAnswer(found, temperature(profile.events), served)
+
+    def _neighbours(
+        self, version: Version, neighbours: KnowsUsers, query: UsersQuery, history: tuple[HistoryEvent, ...]
+    ) -> tuple[Profile, list[str], F32]:
+        profile = self._profile(version, None, query.user_id, history, datetime.now(UTC))
+        return profile, *neighbours.similar_users(profile, query.k)
 
     def _profile(
         self,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from services.candidates.index.parameters import IndexParameters
 from services.candidates.live.version import LiveLimits
+from services.candidates.sources.als import ALS_TRIED
 from services.candidates.sources.hyperparameters import (
     AlsParameters,
     ContentParameters,
@@ -29,7 +30,7 @@ from shared.data.preferences import PreferenceRules
 from shared.rpc.settings import ServerSettings, env_config
 
 DEFAULT_TRAINED = tuple(name for name in NAMES if name != "two_tower")
-DEFAULT_ASKED = ("als", "als_tried", "item_item", "user_knn", "sequential", "aligned_text", "popular", *VIEW_NAMES)
+DEFAULT_ASKED = ("als", ALS_TRIED, "item_item", "user_knn", "sequential", "aligned_text", "popular", *VIEW_NAMES)
 
 
 def names_in(value: str) -> tuple[str, ...]:
@@ -130,10 +131,11 @@ class CandidatesSettings(ServerSettings):
 
     @field_validator("sources", "default_sources")
     @classmethod
-    def _known(cls, value: str) -> str:
-        unknown = [name for name in names_in(value) if name not in (*NAMES, "als_tried", *VIEW_NAMES)]
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        valid = NAMES if info.field_name == "sources" else (*NAMES, ALS_TRIED, *VIEW_NAMES)
+        unknown = [name for name in names_in(value) if name not in valid]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no source: use {', '.join(NAMES)}")
+            raise ValueError(f"{unknown[0]!r} is no source: use {', '.join(valid)}")
         return value
 
     @property

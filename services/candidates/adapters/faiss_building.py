@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import structlog
 
 from services.candidates.adapters.faiss_exact import ExactMain, search_matrix
 from services.candidates.adapters.faiss_hnsw import HnswMain
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.candidates.arrays import F32
+
+log = structlog.get_logger(__name__)
 
 _MAINS: dict[str, Any] = {HNSW: HnswMain, IVF: IvfMain, IVF_PQ: IvfPqMain}
 _AT = 100
@@ -66,7 +69,10 @@ def _tuned(main: MainIndex, vectors: F32, parameters: IndexParameters) -> tuple[
         found, _ = main.search(queries, wanted, effort, None)
         hits = [len(np.intersect1d(one, other)) / wanted for one, other in zip(found, true, strict=True)]
         recall = float(np.mean(hits))
-        if recall >= parameters.target_recall or effort >= main.max_effort:
+        if recall >= parameters.target_recall:
+            return effort, recall
+        if effort >= main.max_effort:
+            log.warning("an index misses its recall", type=main.type, recall=recall, target=parameters.target_recall)
             return effort, recall
         effort = min(effort + max(effort // 2, 1), main.max_effort)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from services.candidates.index.parameters import AUTO, FLAT, IVF, IVF_PQ, TYPES
-from shared.errors import InvalidField
+from services.candidates.index.parameters import AUTO, FLAT, IVF, IVF_PQ
 
 if TYPE_CHECKING:
     from services.candidates.index.parameters import IndexParameters
@@ -26,13 +25,8 @@ def choose_type(count: int, dim: int, parameters: IndexParameters) -> str:
     recall as a graph (hnsw) in less time on vectors whose lengths differ, as those of a factorisation do, built
     in a tenth of the time, and a rebuild keeps the clusters. Past the memory budget, compressed ones (ivf_pq).
 
-    Raises:
-        InvalidField: the parameters name a type that does not exist.
-
     """
     if parameters.type != AUTO:
-        if parameters.type not in TYPES:
-            raise InvalidField("type", parameters.type, f"one of {', '.join((AUTO, *TYPES))}", "auto suits most")
         # Codes are learned of vectors: of too few there is nothing to learn, and no memory to save.
         return IVF if parameters.type == IVF_PQ and count < _LEAST_FOR_CODES else parameters.type
     if count <= parameters.flat_items:

@@ -85,17 +85,25 @@ class Spaces:
             builder.save(index, folder / name, embedding)
 
     @property
+    def by_name(self) -> dict[str, VectorIndex]:
+        """All indexes: of the spaces that callers can ask for, and of those that sources search, by the source."""
+        return {**self.similar, "als": self.cf, "aligned_text": self.mapped}
+
+    @property
     def every(self) -> tuple[VectorIndex, ...]:
         """All indexes."""
         return (self.cf, self.mapped, *self.similar.values())
 
     def put(self, rows: I64, learned: F32, mapped: F32, content: F32) -> None:
         """Adds or replaces rows; each array is (len(rows), dim), NaN rows where there is no vector."""
-        cf = np.where(np.isnan(learned[:, :1]), mapped, learned)
-        _replace(self.cf, rows, cf)
+        self.put_cf(rows, np.where(np.isnan(learned[:, :1]), mapped, learned))
         _replace(self.mapped, rows, mapped)
-        _replace(self.similar[CF], rows, unit(cf))
         _replace(self.similar[CONTENT], rows, unit(content))
+
+    def put_cf(self, rows: I64, vectors: F32) -> None:
+        """Adds or replaces vectors of the CF space, (len(rows), factors); NaN rows leave it."""
+        _replace(self.cf, rows, vectors)
+        _replace(self.similar[CF], rows, unit(vectors))
 
     def remove(self, rows: I64) -> None:
         """Takes rows out of every index."""

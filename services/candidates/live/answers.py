@@ -31,6 +31,7 @@ class Answers:
         self._max_answers = max_answers
         self._max_age_s = max_age_s
         self._given: OrderedDict[CandidateQuery, _Given] = OrderedDict()
+        self._forgotten = 0
 
     def find(self, query: CandidateQuery, events: tuple[HistoryEvent, ...], removals: int) -> CandidateAnswer | None:
         """Returns the answer to this question about this history; None when there is none that is still good."""
@@ -43,17 +44,30 @@ class Answers:
         del self._given[query]
         return None
 
+    @property
+    def mark(self) -> int:
+        """Changes whenever answers are forgotten."""
+        return self._forgotten
+
     def keep(
-        self, query: CandidateQuery, events: tuple[HistoryEvent, ...], removals: int, answer: CandidateAnswer
+        self,
+        query: CandidateQuery,
+        events: tuple[HistoryEvent, ...],
+        removals: int,
+        answer: CandidateAnswer,
+        mark: int,
     ) -> None:
-        """Remembers an answer."""
-        if self._max_age_s <= 0:
+        """Remembers an answer, unless answers were forgotten since the `mark` was taken, when it was begun."""
+        if self._max_age_s <= 0 or mark != self._forgotten:
             return
-        self._given[query] = _Given(answer, events, removals, time.monotonic())
+        now = time.monotonic()
+        self._given[query] = _Given(answer, events, removals, now)
         self._given.move_to_end(query)
-        if len(self._given) > self._max_answers:
+        # The oldest are first: too old ones go, so that memory is bounded by what is asked in that time, too.
+        while len(self._given) > self._max_answers or next(iter(self._given.values())).at <= now - self._max_age_s:
             self._given.popitem(last=False)
 
     def clear(self) -> None:
         """Forgets all answers."""
+        self._forgotten += 1
         self._given.clear()

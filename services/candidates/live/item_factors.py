@@ -31,6 +31,11 @@ class ItemFactors:
         self._model = model
         self._likers: OrderedDict[int, OrderedDict[str, tuple[F32, float]]] = OrderedDict()
 
+    @property
+    def can_learn(self) -> bool:
+        """Whether the model says what the trained users' vectors are together: an engine of its own may not."""
+        return bool(self._model.user_gram.any())
+
     def add(self, row: int, user_id: str, user: F32, strength: float) -> None:
         """Counts a like of the item in this row by a user with this vector, (factors,)."""
         likers = self._likers.setdefault(row, OrderedDict())

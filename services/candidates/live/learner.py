@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,13 +29,6 @@ MAX_WAITING = 10_000
 """Likes that may wait; more push the oldest out: the next training learns from all of them."""
 
 
-@dataclass(frozen=True)
-class _Like:
-    row: int
-    user_id: str
-    strength: float
-
-
 class Learner:
     """Works off likes of items without trained factors: reads the liker's history, folds the user in, then the item.
 
@@ -48,7 +40,9 @@ class Learner:
         self._histories = histories
         self._rules = rules
         self._workers = workers
-        self._waiting: OrderedDict[tuple[int, str], _Like] = OrderedDict()
+        self._waiting: OrderedDict[tuple[int, str], float] = OrderedDict()
+        """Strengths by row and user."""
+        self._under_way: dict[tuple[int, str], float] = {}
         self._wake = asyncio.Event()
 
     @property
@@ -58,29 +52,32 @@ class Learner:
 
     def add(self, row: int, user_id: str, strength: float) -> None:
         """Takes a like in; one of an item that training has seen changes nothing until the next training."""
-        if self._version.is_trained(row):
+        if self._version.is_trained(row) or not self._version.item_factors.can_learn:
             return
-        self._waiting[row, user_id] = _Like(row, user_id, strength)
+        self._waiting[row, user_id] = strength
         if len(self._waiting) > MAX_WAITING:
             self._waiting.popitem(last=False)
         self._wake.set()
 
     def take_back(self, row: int, user_id: str) -> None:
-        """Takes a like back, also one that was learned from."""
-        waited = self._waiting.pop((row, user_id), None)
-        if waited is None and self._version.item_factors.drop(row, user_id):
+        """Takes a like back, also one that is worked on and one that was learned from."""
+        self._waiting.pop((row, user_id), None)
+        self._under_way.pop((row, user_id), None)
+        if self._version.item_factors.drop(row, user_id):
             self._version.learn(row)
 
     def forget(self, user_id: str) -> None:
-        """Takes a user's likes back, those that wait and those that were learned from."""
-        for key in [key for key in self._waiting if key[1] == user_id]:
-            del self._waiting[key]
+        """Takes a user's likes back, those that wait, those that are worked on and those that were learned from."""
+        for likes in (self._waiting, self._under_way):
+            for key in [key for key in likes if key[1] == user_id]:
+                del likes[key]
         for row in self._version.item_factors.forget(user_id):
             self._version.learn(row)
 
     def clear(self) -> None:
-        """Forgets what waits and what was learned."""
+        """Forgets what waits, what is worked on and what was learned."""
         self._waiting.clear()
+        self._under_way.clear()
         self._version.item_factors.clear()
 
     async def run(self) -> None:
@@ -89,20 +86,23 @@ class Learner:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                await self._work_off([self._waiting.popitem(last=False)[1] for _ in range(min(BATCH, self.waiting))])
+                self._under_way = dict(self._waiting.popitem(last=False) for _ in range(min(BATCH, self.waiting)))
+                await self._work_off()
 
-    async def _work_off(self, likes: list[_Like]) -> None:
+    async def _work_off(self) -> None:
+        users = {user_id for _, user_id in self._under_way}
         try:
-            histories = {user_id: await self._histories.read(user_id) for user_id in {like.user_id for like in likes}}
+            histories = {user_id: await self._histories.read(user_id) for user_id in users}
         except FusionrecError as error:
-            log.warning("likes of new items are not learned from", reason=error.message, likes=len(likes))
+            log.warning("likes of new items are not learned from", reason=error.message, likes=len(self._under_way))
             return
-        users = await self._workers.run(self._fold_in, histories)
-        for like in likes:
-            user = users[like.user_id]
-            if user.any():
-                self._version.item_factors.add(like.row, like.user_id, user, like.strength)
-        for row in sorted({like.row for like in likes}):
+        vectors = await self._workers.run(self._fold_in, histories)
+        # What was taken back meanwhile is not among them any more.
+        likes, self._under_way = self._under_way, {}
+        for (row, user_id), strength in likes.items():
+            if vectors[user_id].any():
+                self._version.item_factors.add(row, user_id, vectors[user_id], strength)
+        for row in sorted({row for row, _ in likes}):
             # One by one, with room between them: each is a solve, and answers are made meanwhile.
             self._version.learn(row)
             await asyncio.sleep(0)

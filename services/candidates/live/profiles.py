@@ -40,18 +40,23 @@ class Profiles:
         self._rules = rules
         self._max_users = max_users
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._forgotten = 0
+        """Counts what was forgotten: a profile that was being made meanwhile is not kept."""
         self._lock = threading.Lock()
 
     def of(self, user_id: str, events: tuple[HistoryEvent, ...], asked_at: float) -> Profile:
         """Returns the profile of a user with this history, asked at this time, unix seconds."""
         known_ids = len(self._table)
         with self._lock:
+            forgotten = self._forgotten
             kept = self._kept.get(user_id)
             if kept is not None and self._is_good(kept, events, known_ids, asked_at):
                 self._kept.move_to_end(user_id)
                 return kept.profile
         profile = build_profile(events, self._table.rows, self._rules, asked_at=asked_at, user_id=user_id)
         with self._lock:
+            if forgotten != self._forgotten:
+                return profile
             self._kept[user_id] = _Kept(events, known_ids, profile)
             self._kept.move_to_end(user_id)
             if len(self._kept) > self._max_users:
@@ -61,11 +66,13 @@ class Profiles:
     def forget(self, user_id: str) -> None:
         """Drops a user's profile."""
         with self._lock:
+            self._forgotten += 1
             self._kept.pop(user_id, None)
 
     def clear(self) -> None:
         """Drops all profiles."""
         with self._lock:
+            self._forgotten += 1
             self._kept.clear()
 
     def _is_good(self, kept: _Kept, events: tuple[HistoryEvent, ...], known_ids: int, asked_at: float) -> bool:

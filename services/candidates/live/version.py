@@ -47,7 +47,9 @@ class LiveLimits:
 
 
 class LiveVersion:
-    """A version and the two tasks that keep it live: one follows the log, one gives new items their vectors.
+    """A version and the tasks that keep it live.
+
+    One follows the log, one gives new items their vectors, one learns from their likes, one builds indexes anew.
 
     The version's data ends at a cursor of the log; following begins there, so that nothing is missed between
     training and serving, and nothing is lost by a restart.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.candidates.ports import Proposal
 from services.candidates.sources.als import NO_LIKES
 from services.candidates.sources.attributes import AttributeEncoder
 from services.candidates.sources.hyperparameters import TextParameters
 from services.candidates.sources.kind import SourceKind
+from services.candidates.sources.nearest import NearestSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from services.candidates.arrays import F32, I64
-    from services.candidates.index.allowed import Allowed
     from services.candidates.ports import Source, VectorIndex
     from services.candidates.profile import Profile
     from services.candidates.sources.als import AlsModel
@@ -189,7 +188,7 @@ def _ridge(features: F32, targets: F32, weights: F32, penalty: float) -> F32:
     return solution
 
 
-class AlignedTextSource:
+class AlignedTextSource(NearestSource):
     """Items whose text and attributes fit the user's factors: also those without any event."""
 
     name = "aligned_text"
@@ -197,27 +196,13 @@ class AlignedTextSource:
     description = "ridge map from language model vector and attributes to the ALS space"
 
     def __init__(self, als: AlsModel, index: VectorIndex) -> None:
+        super().__init__(index, NO_LIKES)
         self._als = als
-        self._index = index
 
-    @property
-    def n_items(self) -> int:
-        """Items with a mapped vector."""
-        return self._index.count
-
-    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
-        """Searches the mapped vectors with the user's factors."""
+    def user_vector(self, profile: Profile) -> F32 | None:
+        """Returns the user's factors; None when no liked item is known."""
         user = self._als.fold_in(profile)
-        if not user.any():
-            return Proposal.nothing(NO_LIKES)
-        return Proposal(*self._index.search(user, n, allowed))
-
-    def score(self, profile: Profile, rows: I64) -> F32:
-        """Returns inner products of the user's factors and mapped vectors; NaN for items without one."""
-        user = self._als.fold_in(profile)
-        if not user.any():
-            return np.full(len(rows), np.nan, np.float32)
-        return self._index.vectors(rows) @ user
+        return user if user.any() else None
 
 
 def _fit(data: TrainingData, models: Mapping[str, Any]) -> TextMap:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from services.candidates.sources.kind import Opening, TrainingData
     from services.candidates.training.likes import Likes
 
+ALS_TRIED = "als_tried"
 NO_LIKES = "no liked item in the history that the model knows"
 
 
@@ -185,10 +186,10 @@ class AlsSource:
         """Items with learned factors."""
         return int(self._known.values.sum())
 
-    def learn(self, row: int) -> None:
-        """Takes in an item whose vector in the index was learned from likes since the training."""
+    def set_learned(self, row: int, *, learned: bool) -> None:
+        """Says whether the vector in the index of an item that training did not see is learned from likes by now."""
         self._known.grow(row + 1)
-        self._known.values[row] = True
+        self._known.values[row] = learned
 
     def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Searches the index of the "cf" space among the items with learned factors."""
@@ -217,7 +218,7 @@ class AlsTriedSource(ViewSource):
 
     def __init__(self, als: AlsSource, weight: float) -> None:
         what = "als of the likes and of what was only tried"
-        super().__init__("als_tried", what, als, lambda user: user.with_tried(weight))
+        super().__init__(ALS_TRIED, what, als, lambda user: user.with_tried(weight))
 
     def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Returns the list of `als` for likes and tries; nothing without tries: it would be the same list."""

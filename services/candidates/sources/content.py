@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from services.candidates.index.spaces import CONTENT, unit
-from services.candidates.ports import Proposal
 from services.candidates.sources.hyperparameters import ContentParameters
 from services.candidates.sources.kind import SourceKind
+from services.candidates.sources.nearest import NearestSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from services.candidates.arrays import F32, I64
-    from services.candidates.index.allowed import Allowed
+    from services.candidates.arrays import F32
     from services.candidates.ports import Source, VectorIndex
     from services.candidates.profile import Profile
     from services.candidates.sources.kind import Opening, TrainingData
@@ -42,13 +41,13 @@ class ContentModel:
         """Reads what `save` wrote.
 
         Raises:
-            OSError, ValueError, TypeError: the folder does not hold a model.
+            OSError, ValueError: the folder does not hold a model.
 
         """
         return cls(ContentParameters(**json.loads((folder / "content.json").read_text())))
 
 
-class ContentSource:
+class ContentSource(NearestSource):
     """Items by the cosine of their language model vector and the mean of those of the liked items.
 
     A like counts by its strength, halved every `half_life` newer likes. Knows an item the moment it has a vector, with
@@ -61,29 +60,10 @@ class ContentSource:
     description = "cosine of language model vectors: the item's and the mean of the liked items'"
 
     def __init__(self, model: ContentModel, index: VectorIndex) -> None:
+        super().__init__(index, NO_TEXT)
         self._parameters = model.parameters
-        self._index = index
 
-    @property
-    def n_items(self) -> int:
-        """Items with a text vector."""
-        return self._index.count
-
-    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
-        """Searches the "content" space among the allowed items."""
-        user = self._user(profile)
-        if user is None:
-            return Proposal.nothing(NO_TEXT)
-        return Proposal(*self._index.search(user, n, allowed))
-
-    def score(self, profile: Profile, rows: I64) -> F32:
-        """Returns cosines; NaN for items without a vector."""
-        user = self._user(profile)
-        if user is None:
-            return np.full(len(rows), np.nan, np.float32)
-        return self._index.vectors(rows) @ user
-
-    def _user(self, profile: Profile) -> F32 | None:
+    def user_vector(self, profile: Profile) -> F32 | None:
         """Returns the user's vector, float32 (dim,), of length 1; None when no liked item has one.
 
         Not kept on the profile: the vectors of liked items come and change while the history stays as it is.

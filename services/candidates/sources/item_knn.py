@@ -151,8 +151,7 @@ class ItemKnnSource:
         sums = self._model.weights.sums(profile)
         if sums is None:
             return np.full(len(rows), np.nan, np.float32)
-        scores = sums.at(rows)
-        return np.where(scores > 0, scores, np.float32(np.nan))
+        return sums.scores(rows)
 
 
 def _fit(data: TrainingData, models: Mapping[str, Any]) -> ItemKnnModel:

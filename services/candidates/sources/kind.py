@@ -49,6 +49,10 @@ class Opening:
     make_index: IndexFactory
 
 
+def _nothing() -> None:
+    """Every kind but those with packages of their own can be fitted anywhere."""
+
+
 @dataclass(frozen=True)
 class SourceKind:
     """One kind. The functions are those of the kind's own file; `Any` stands for the kind's own model."""
@@ -61,5 +65,7 @@ class SourceKind:
     """Reads what the model's `save` wrote; raises OSError, ValueError or KeyError when that is not there."""
     open: Callable[[Any, Opening], Sequence[Source]]
     """Makes the sources that answer with the model: mostly one."""
+    check: Callable[[], None] = _nothing
+    """Checks, before a job begins, that the kind can be fitted here; raises FusionrecError."""
     needs: tuple[str, ...] = ()
     """Kinds that are fitted before, and whose models this one reads."""

@@ -52,6 +52,17 @@ def wanted_kinds(names: Collection[str]) -> tuple[SourceKind, ...]:
     return tuple(kind for kind in KINDS if kind.name in chosen)
 
 
+def check_kinds(kinds: Collection[SourceKind]) -> None:
+    """Checks that kinds can be fitted here.
+
+    Raises:
+        FusionrecError: one cannot.
+
+    """
+    for kind in kinds:
+        kind.check()
+
+
 def fit_kinds(kinds: Collection[SourceKind], data: TrainingData) -> dict[str, Model]:
     """Fits kinds, given in the order of `KINDS`; returns their models by name."""
     models: dict[str, Model] = {}

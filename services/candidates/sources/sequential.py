@@ -130,8 +130,7 @@ class SequentialSource:
         reached = self._model.follow(profile)
         if reached is None:
             return np.full(len(rows), np.nan, np.float32)
-        scores = reached.at(rows)
-        return np.where(scores > 0, scores, np.float32(np.nan))
+        return reached.scores(rows)
 
 
 def _fit(data: TrainingData, models: Mapping[str, Any]) -> SequentialModel:

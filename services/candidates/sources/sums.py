@@ -49,6 +49,11 @@ class Sums:
         places = np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)
         return np.where(self._rows[places] == rows, self._values[places], np.float32(0))
 
+    def scores(self, rows: I64 | I32) -> F32:
+        """Returns the sums of these rows as a source's scores: NaN where nothing speaks for a row."""
+        sums = self.at(rows)
+        return np.where(sums > 0, sums, np.float32(np.nan))
+
     def positive(self, allowed: Allowed) -> tuple[I64, F32]:
         """Returns the allowed rows with a sum above 0, int64 ascending, and their sums."""
         if self._rows is None:

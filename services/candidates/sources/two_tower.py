@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.candidates.ports import Proposal
 from services.candidates.sources.als import NO_LIKES
 from services.candidates.sources.attributes import AttributeEncoder
 from services.candidates.sources.kind import SourceKind
+from services.candidates.sources.nearest import NearestSource
 from services.candidates.sources.two_tower_layers import ItemFeatures, TowerWeights, blocks, like_weights
 from shared.errors import FusionrecError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.candidates.arrays import F32, I64, Mask
-    from services.candidates.index.allowed import Allowed
     from services.candidates.ports import VectorIndex
     from services.candidates.profile import Profile
     from services.candidates.sources.aligned_text import ItemTexts
@@ -43,7 +42,7 @@ class TrainingPackageMissing(FusionrecError):
 
 
 def require_tensorflow() -> None:
-    """Checks that the source can be trained here; to be called before a job begins, too: training it comes last.
+    """Checks that the source can be trained here; asked before a job begins, since training it comes last.
 
     Raises:
         TrainingPackageMissing: TensorFlow or Keras is not installed.
@@ -173,7 +172,7 @@ class TwoTowerModel:
         return cls(features, weights, **tables, history=meta["history"], half_life=meta["half_life"])
 
 
-class TwoTowerSource:
+class TwoTowerSource(NearestSource):
     """Items near the user, in the space that both towers were trained for. New items come in by what is written.
 
     One writer (`place`, `remove`), any number of readers in other threads.
@@ -183,30 +182,11 @@ class TwoTowerSource:
     proposes = True
 
     def __init__(self, model: TwoTowerModel, index: VectorIndex) -> None:
+        super().__init__(index, NO_LIKES)
         self._model = model
-        self._index = index
         self._later: dict[int, F32] = {}
         """Contexts of the items placed since the training, by row."""
         self.description = f"two towers of {model.dim} dimensions: history against text, attributes and id"
-
-    @property
-    def n_items(self) -> int:
-        """Items with a vector."""
-        return self._index.count
-
-    def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
-        """Searches the items' vectors with the user's."""
-        user = self._user(profile)
-        if user is None:
-            return Proposal.nothing(NO_LIKES)
-        return Proposal(*self._index.search(user, n, allowed))
-
-    def score(self, profile: Profile, rows: I64) -> F32:
-        """Returns inner products of the user's and the items' vectors, -1 to 1; NaN for items without one."""
-        user = self._user(profile)
-        if user is None:
-            return np.full(len(rows), np.nan, np.float32)
-        return self._index.vectors(rows) @ user
 
     def place(self, rows: I64, items: Sequence[Item], texts: ItemTexts) -> None:
         """Takes in new and changed items; one of which nothing is known leaves the index.
@@ -228,19 +208,15 @@ class TwoTowerSource:
         """Takes items out of the lists; what they say of those who liked them stays."""
         self._index.remove(rows)
 
-    def _user(self, profile: Profile) -> F32 | None:
-        """Returns the user's vector; None when no liked item is known."""
+    def user_vector(self, profile: Profile) -> F32 | None:
+        """Returns the user's vector, float32 (dim,); None when no liked item is known.
+
+        Not kept on the profile: the contexts of liked items come and change while the history stays as it is.
+        """
         newest = profile.newest(self._model.history)
         contexts = self._contexts(newest.liked)
         usable = ~np.isnan(contexts[:, 0])
-        count = int(np.count_nonzero(usable))
-        if not count:
-            return None
-        # A profile is kept between calls, and a liked item may get its vector meanwhile.
-        return newest.keep(
-            f"{NAME} {id(self)} {count}",
-            lambda: self._model.user_vector(contexts[usable], newest.strengths[usable]),
-        )
+        return self._model.user_vector(contexts[usable], newest.strengths[usable]) if usable.any() else None
 
     def _contexts(self, rows: I64) -> F32:
         """Returns the contexts of these rows, (len(rows), dim); NaN where there is none."""
@@ -256,7 +232,6 @@ class TwoTowerSource:
 
 def _fit(data: TrainingData, models: Mapping[str, Any]) -> TwoTowerModel:
     del models
-    require_tensorflow()
     from services.candidates.training.two_tower_fit import fit_two_tower
 
     return fit_two_tower(data)
@@ -274,4 +249,4 @@ def make_index(model: TwoTowerModel, opening: Opening) -> VectorIndex:
     return index
 
 
-KIND = SourceKind(name=NAME, fit=_fit, load=TwoTowerModel.load, open=_open)
+KIND = SourceKind(name=NAME, fit=_fit, load=TwoTowerModel.load, open=_open, check=require_tensorflow)

@@ -94,8 +94,7 @@ class UserKnnSource:
         sums = self._sums(profile)
         if sums is None:
             return np.full(len(rows), np.nan, np.float32)
-        scores = sums.at(rows)
-        return np.where(scores > 0, scores, np.float32(np.nan))
+        return sums.scores(rows)
 
     def similar_users(self, profile: Profile, n: int) -> tuple[list[str], F32]:
         """Returns ids of the nearest users and the cosines of their likes with this user's, nearest first.

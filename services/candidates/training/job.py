@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from services.candidates.catalogue.table import ItemTable
+from services.candidates.sources.registry import check_kinds, wanted_kinds
 from services.candidates.training.embedding import embed_items, titles_needed
 from services.candidates.training.likes import likes_of
 from services.candidates.training.plan import plan_versions, serving_version
@@ -69,9 +70,11 @@ class TrainingJob:
             NothingToLearn: no events, no positives, or no catalogue.
             DependencyUnavailable: the embedding service does not answer, or the engine fails.
             ModelMismatch: it changed its model meanwhile.
+            FusionrecError: a source cannot be trained here.
 
         """
         self._check(snapshot)
+        check_kinds(wanted_kinds(self.sources))
         table = _table(snapshot, {event.item_id for event in snapshot.events})
         planned = list(plan_versions(protocol, stages, snapshot.events, self.rules))
         likes = [likes_of(one.events, table.rows, self.rules) for one in planned]
@@ -86,6 +89,7 @@ class TrainingJob:
             ModelMismatch: it changed its model meanwhile.
 
         """
+        check_kinds(wanted_kinds(self.sources))
         events = log.events_by_item()
         table = _table(catalogue, events)
         likes = log.likes(table.rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.candidates.index.spaces import CF, CONTENT, Spaces, unit
+from services.candidates.index.spaces import CONTENT, Spaces
 from services.candidates.live.item_factors import ItemFactors
 from services.candidates.ports import KnowsUsers, LiveSource, ReadsTexts
 from services.candidates.sources.als import AlsSource
@@ -114,10 +114,6 @@ class Version:
         """Returns whether an item was mapped already."""
         return not bool(np.isnan(self.spaces.mapped.vectors(np.array([row]))).any())
 
-    def added_live(self, space: str) -> int:
-        """Returns the number of vectors in a space of items that arrived after the training."""
-        return self.spaces.similar[space].count_from(self.trained_rows)
-
     def is_trained(self, row: int) -> bool:
         """Returns whether training learned factors of the item in this row."""
         return row < len(self._als.known) and bool(self._als.known[row])
@@ -127,16 +123,14 @@ class Version:
         return self._als.fold_in(profile)
 
     def learn(self, row: int) -> None:
-        """Moves an item without trained factors to where its known likers want it."""
+        """Moves an item without trained factors to where its known likers want it, without any to what text says."""
+        if self.table.item(row) is None:
+            return
         rows = np.array([row], np.int64)
-        mapped = self.spaces.mapped.vectors(rows)
-        vectors = self._with_likes(rows, mapped)
-        has = ~np.isnan(vectors[:, 0])
-        self.spaces.cf.put(rows[has], vectors[has])
-        self.spaces.similar[CF].put(rows[has], unit(vectors[has]))
+        self.spaces.put_cf(rows, self._with_likes(rows, self.spaces.mapped.vectors(rows)))
         source = self.sources.get("als")
-        if isinstance(source, AlsSource) and self.item_factors.has(row):
-            source.learn(row)
+        if isinstance(source, AlsSource):
+            source.set_learned(row, learned=self.item_factors.has(row))
 
     def place(self, rows: I64, items: Sequence[Item], mapped: F32, texts: ItemTexts) -> None:
         """Puts items into every index: `mapped` (rows, factors) is what the map says of them, NaN rows for nothing."""

@@ -90,5 +90,5 @@ def test_likes_that_cancel_out_say_nothing():
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "content.json").write_text(json.dumps({"speed": 3}))
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="speed"):
         ContentModel.load(tmp_path)

@@ -169,5 +169,5 @@ def test_fits_what_hardly_anybody_liked(users):
 
 
 def test_an_unknown_similarity_is_refused():
-    with pytest.raises(ValueError, match="'pearson', not one of cosine, adjusted_cosine"):
-        ItemKnnParameters("pearson")
+    with pytest.raises(ValueError, match=r"(?s)similarity.*'cosine' or 'adjusted_cosine'.*pearson"):
+        ItemKnnParameters(similarity="pearson")

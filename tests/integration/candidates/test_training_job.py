@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -22,6 +23,7 @@ from services.ingestion.bootstrap import build as build_ingestion
 from services.ingestion.settings import IngestionSettings
 from shared.data.nouns import Event, EventType, Item
 from shared.data.splits import Protocol, Stage, hidden_items
+from shared.errors import FusionrecError
 from shared.rpc.feed import LogFeed, read_snapshot
 from shared.testing.processes import ROOT
 from shared.testing.servers import served
@@ -150,3 +152,20 @@ async def test_events_of_items_outside_of_the_catalogue_train_but_are_not_recomm
 
 def _time(number):
     return datetime(2021, 1, 1 + number, tzinfo=UTC)
+
+
+async def test_a_source_that_cannot_be_trained_here_is_told_before_texts_are_embedded(world, monkeypatch):
+    monkeypatch.setattr("services.candidates.sources.two_tower.find_spec", lambda _name: None)
+    calls = []
+    embed = world.embedder.embed
+
+    async def counted(*arguments, **options):
+        calls.append(1)
+        return await embed(*arguments, **options)
+
+    monkeypatch.setattr(world.embedder, "embed", counted)
+    snapshot = await read_snapshot(LogFeed(world.ingestion_channel))
+    job = replace(world.job(), sources=("als", "two_tower"))
+    with pytest.raises(FusionrecError, match="candidates-two-tower"):
+        await job.run(Protocol.WARM, (Stage.SERVING,), snapshot)
+    assert not calls

@@ -82,7 +82,7 @@ def test_no_user_ids(tmp_path):
     ],
 )
 def test_hyperparameters_that_no_fit_can_use_are_refused(make, name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
+    with pytest.raises(ValueError, match=f"(?s){name}.*{value}"):
         make(**{name: value})
     with pytest.raises(ValueError, match=name):
         TypeAdapter(make).validate_python({name: value})

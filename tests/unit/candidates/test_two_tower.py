@@ -280,7 +280,7 @@ def test_serving_imports_no_tensorflow(model, tmp_path):
 def test_without_tensorflow_training_says_what_to_install(monkeypatch):
     monkeypatch.setattr(two_tower, "find_spec", lambda _name: None)
     with pytest.raises(TrainingPackageMissing) as refused:
-        KIND.fit(training_data(), {})
+        KIND.check()
     assert EXTRA in refused.value.message
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert any(need.startswith("tensorflow") for need in extras[EXTRA])

@@ -684,7 +684,9 @@ class IndexInfo(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     REBUILDS_FIELD_NUMBER: _builtins.int
     space: _builtins.str
-    """The space: "cf", "content"."""
+    """The space: "cf", "content", which GetSimilarItems searches; "als", "aligned_text", which the sources of these names search
+    with a user's vector.
+    """
     type: _builtins.str
     """Type of the index: "flat", "hnsw", "ivf", "ivf_pq"."""
     dim: _builtins.int
