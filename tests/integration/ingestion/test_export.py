@@ -13,7 +13,6 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from services.ingestion.__main__ import main
 from services.ingestion.adapters.sqlite_export import SqliteExport
 from services.ingestion.adapters.sqlite_store import SqliteStore
 from services.ingestion.exporting import exporter
@@ -239,42 +238,46 @@ def test_reading_where_nothing_was_exported(tmp_path):
         events_in(tmp_path)
 
 
+def exported_by_command(store, out):
+    """Runs the command as a process: it sets up the logs of the process it runs in."""
+    environment = {**os.environ, "INGESTION_STORE": f"sqlite:///{store}"}
+    command = [sys.executable, "-m", "services.ingestion", "export", "--out", str(out), "--progress", "json"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
 async def test_the_command_runs_beside_the_server(serving, tmp_path):
     out = tmp_path / "out"
     async with serving():
-        environment = {**os.environ, "INGESTION_STORE": f"sqlite:///{tmp_path}/events.db"}
-        command = [sys.executable, "-m", "services.ingestion", "export", "--out", str(out), "--progress", "json"]
-        done = await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
+        done = await asyncio.to_thread(exported_by_command, tmp_path / "events.db", out)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out} events=0 items=0 files=0 sequence=0\n"
     assert '{"stage": "events", "done": 0, "total": 0}' in done.stderr
 
 
-async def test_another_log_is_refused(store, export, tmp_path, monkeypatch, capsys):
+async def test_another_log_is_refused(store, export, tmp_path):
     await store.append_events([event(1)])
     await export()
     other = SqliteStore(tmp_path / "other.db")
     await other.open()
     await other.close()
-    monkeypatch.setenv("INGESTION_STORE", f"sqlite:///{tmp_path}/other.db")
-    assert main(["export", "--out", str(tmp_path / "out")]) == 2
-    assert "another folder" in capsys.readouterr().err
+    done = exported_by_command(tmp_path / "other.db", tmp_path / "out")
+    assert done.returncode == 2
+    assert "another folder" in done.stderr
 
 
-def test_a_store_that_is_not_there_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("INGESTION_STORE", f"sqlite:///{tmp_path}/nowhere.db")
-    assert main(["export", "--out", str(tmp_path / "out")]) == 2
-    assert "INGESTION_STORE" in capsys.readouterr().err
+def test_a_store_that_is_not_there_is_named(tmp_path):
+    done = exported_by_command(tmp_path / "nowhere.db", tmp_path / "out")
+    assert done.returncode == 2
+    assert "INGESTION_STORE" in done.stderr
     (tmp_path / "nowhere.db").write_bytes(b"not a database, but long enough to be one: " * 100)
-    assert main(["export", "--out", str(tmp_path / "out")]) == 2
-    assert "cannot read" in capsys.readouterr().err
+    done = exported_by_command(tmp_path / "nowhere.db", tmp_path / "out")
+    assert done.returncode == 2
+    assert "cannot read" in done.stderr
 
 
 @pytest.mark.usefixtures("store")
-async def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "out").write_text("a file")
-    monkeypatch.setenv("INGESTION_STORE", f"sqlite:///{tmp_path}/events.db")
-    assert await asyncio.to_thread(main, ["export", "--out", str(tmp_path / "out")]) == 1
-    assert "cannot write to" in capsys.readouterr().err
+    done = await asyncio.to_thread(exported_by_command, tmp_path / "events.db", tmp_path / "out")
+    assert done.returncode == 1
+    assert "cannot write to" in done.stderr
