@@ -101,7 +101,16 @@ def _decode_merge_method(number: int, field: str) -> MergeMethod:
 
 
 def encode_candidates(answer: CandidateAnswer, *, by_column: bool) -> pb.GetCandidatesResponse:
-    """Returns the message of an answer, the candidates one by one or by column."""
+    """Returns the message of an answer, the candidates one by one or by column; nobody may write to it."""
+    if not by_column:
+        return _encode_answer(answer, by_column=False)
+    # Some bytes a candidate: an answer that is kept keeps them, too. One by one it is a hundred times that.
+    if not isinstance(answer.columns, pb.GetCandidatesResponse):
+        answer.columns = _encode_answer(answer, by_column=True)
+    return answer.columns
+
+
+def _encode_answer(answer: CandidateAnswer, *, by_column: bool) -> pb.GetCandidatesResponse:
     message = pb.GetCandidatesResponse(
         sources=[
             pb.SourceReport(
@@ -117,6 +126,7 @@ def encode_candidates(answer: CandidateAnswer, *, by_column: bool) -> pb.GetCand
         served_by=_encode_served(answer.served),
         merge_method=pb.MergeMethod.ValueType(answer.candidates.merge_method),
         reason=answer.candidates.reason,
+        computed_at=encode_time(answer.computed_at),
     )
     if by_column:
         _set_columns(message.columns, answer.candidates)

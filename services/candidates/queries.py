@@ -78,13 +78,16 @@ class Served:
     embedding_version: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class CandidateAnswer:
     """The answer to a `CandidateQuery`."""
 
     candidates: CandidateSet
     temperature: Temperature
     served: Served
+    computed_at: datetime
+    columns: object = None
+    """Its message by column, as callers get it: made once, as an answer can be given many times."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -82,13 +81,12 @@ class CandidatesService:
         live = self._versions.live
         if query.history is not None or live is None or live.version is not version:
             return await self._workers.run(self._answer, version, None, query, history, stages)
-        removals, mark = version.table.removals, live.answers.mark
-        given = live.answers.find(query, history, removals)
-        if given is None:
-            given = await self._workers.run(self._answer, version, live, query, history, stages)
-            live.answers.keep(query, history, removals, given, mark)
-            return given
-        return replace(given, served=replace(given.served, stages=tuple(stages.times)))
+        basis = live.basis(history)
+        answer = live.answers.find(query, basis)
+        if answer is None:
+            answer = await self._workers.run(self._answer, version, live, query, history, stages)
+            live.answers.keep(query, basis, answer)
+        return answer
 
     async def batch_get_candidates(self, queries: Sequence[CandidateQuery]) -> list[CandidateAnswer]:
         """Returns the answers in the order of the queries; one that fails fails the call and ends the others.
@@ -224,7 +222,8 @@ class CandidatesService:
         history: tuple[HistoryEvent, ...],
         stages: Stages,
     ) -> CandidateAnswer:
-        as_of = query.as_of or datetime.now(UTC)
+        now = datetime.now(UTC)
+        as_of = query.as_of or now
         profile = self._profile(version, live, query.user_id, history, as_of)
         found: CandidateSet
         if query.score_item_ids:
@@ -233,7 +232,7 @@ class CandidatesService:
             found = self._finder.find(version, query, profile, as_of, stages)
         profile.shrink()
         served = Served(version.about.version, version.index_version, tuple(stages.times))
-        return CandidateAnswer(found, temperature(profile.events), served)
+        return CandidateAnswer(found, temperature(profile.events), served, now)
 
     def _neighbours(
         self, version: Version, neighbours: KnowsUsers, query: UsersQuery, history: tuple[HistoryEvent, ...]

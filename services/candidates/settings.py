@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from services.candidates.index.parameters import IndexParameters
+from services.candidates.live.answers import AnswerAges
 from services.candidates.live.version import LiveLimits
 from services.candidates.sources.als import ALS_TRIED
 from services.candidates.sources.hyperparameters import (
@@ -82,8 +83,11 @@ class CandidatesSettings(ServerSettings):
     cached_answers: int = Field(default=2_000, ge=1)
     """Answers kept for the same question asked again."""
     answer_age_s: float = Field(default=0.5, ge=0, le=1)
-    """How long an answer may be given again, seconds; 0: never. The user's own events and deletions count at once in
-    any case, others' events and new items after this time."""
+    """How long an answer may be given again in any case, seconds; 0: never. The user's own events and deletions count
+    at once, new and changed items after this time."""
+    answer_age_unwritten_s: float = Field(default=30.0, ge=0, le=600)
+    """How long an answer may be given again while no item is written and none becomes available or stops being so,
+    seconds; 0: never. Then only the likes of other users count after this time."""
     cached_users: int = Field(default=20_000, ge=1)
     """Histories kept in memory."""
     history_events: int = Field(default=1_000, ge=1, le=MAX_HISTORY)
@@ -151,7 +155,9 @@ class CandidatesSettings(ServerSettings):
     @property
     def live_limits(self) -> LiveLimits:
         """What a live version may keep."""
-        return LiveLimits(self.cached_profiles, self.cached_answers, self.answer_age_s)
+        return LiveLimits(
+            self.cached_profiles, self.cached_answers, AnswerAges(self.answer_age_s, self.answer_age_unwritten_s)
+        )
 
     @property
     def rules(self) -> PreferenceRules:

@@ -16,7 +16,7 @@ from shared.errors import InvalidField, shown
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.candidates.arrays import I64, Mask
+    from services.candidates.arrays import F64, I64, Mask
     from shared.data.nouns import Item, ItemFilter
 
 MAX_SHOWN_NAMES = 20
@@ -34,6 +34,8 @@ class ItemTable:
         self.ids: list[str] = []
         self.removals = 0
         """Counts what narrows the choice: items taken out or replaced."""
+        self.writes = 0
+        """Counts all writes."""
         self._items: list[Item | None] = []
         self._fingerprints: list[str] = []
         self._alive = GrowingArray(np.zeros(0, bool), False)
@@ -41,6 +43,8 @@ class ItemTable:
         self._until = GrowingArray(np.zeros(0, np.float64), np.inf)
         self._windowed: set[int] = set()
         """Rows of items that are not available at all times: few, so that the others need no look at the clock."""
+        self._changes: F64 | None = None
+        """Times at which an item becomes available or stops being so, ascending; None: to be computed anew."""
         self._postings = Postings()
 
     def __len__(self) -> int:
@@ -82,11 +86,15 @@ class ItemTable:
             self._postings.remove(row, old, but=item)
         self._from.values[row] = -np.inf if item.available_from is None else item.available_from.timestamp()
         self._until.values[row] = np.inf if item.available_until is None else item.available_until.timestamp()
-        if item.available_from is None and item.available_until is None:
-            self._windowed.discard(row)
-        else:
+        has_window = item.available_from is not None or item.available_until is not None
+        if has_window or row in self._windowed:
+            self._changes = None
+        if has_window:
             self._windowed.add(row)
+        else:
+            self._windowed.discard(row)
         self._alive.values[row] = True
+        self.writes += 1
         before, now = self._fingerprints[row], item_fingerprint or fingerprint(item)
         self._fingerprints[row] = now
         return row, before != now
@@ -99,6 +107,7 @@ class ItemTable:
         old, self._items[row] = self._items[row], None
         self._alive.values[row] = False
         self.removals += 1
+        self.writes += 1
         if old is not None:
             self._postings.remove(row, old)
         return row
@@ -128,6 +137,15 @@ class ItemTable:
                 known = ", ".join(shown(name) for name in sorted(names)[:MAX_SHOWN_NAMES]) or "none"
                 hint = "name an attribute that items of the catalogue have"
                 raise InvalidField(f"filter.attributes[{place}].name", rule.name, f"an attribute ({known})", hint)
+
+    def next_change(self, time: float) -> float:
+        """Returns when the availability of an item changes next after `time`, both unix seconds; infinity: never."""
+        changes = self._changes
+        if changes is None:
+            windowed = np.array(list(self._windowed), np.int64)
+            changes = np.sort(np.concatenate([self._from.values[windowed], self._until.values[windowed], [np.inf]]))
+            self._changes = changes
+        return float(changes[np.searchsorted(changes, time, side="right")])
 
     def allowed(self, item_filter: ItemFilter, as_of: datetime, hidden: I64) -> Allowed:
         """Returns which rows may be recommended. Rows that come meanwhile are not among them.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
-from services.candidates.live.answers import Answers
+from services.candidates.live.answers import AnswerAges, Answers, Basis
 from services.candidates.live.likes import LiveLikes
 from services.candidates.live.profiles import Profiles
 from shared.background import supervised
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from services.candidates.versions.version import Version
     from services.candidates.workers import Workers
     from shared.data.log import EventFeed
-    from shared.data.nouns import LogRecord
+    from shared.data.nouns import HistoryEvent, LogRecord
     from shared.data.preferences import PreferenceRules
 
 log = structlog.get_logger(__name__)
@@ -42,8 +43,8 @@ class LiveLimits:
     """Users whose profiles are kept."""
     answers: int
     """Answers kept."""
-    answer_age_s: float
-    """How long an answer may be given again, seconds; 0: never."""
+    answer_ages: AnswerAges
+    """How long they may be given again."""
 
 
 class LiveVersion:
@@ -73,7 +74,7 @@ class LiveVersion:
     ) -> None:
         self.version = version
         self.profiles = Profiles(version.table, rules, limits.profiles)
-        self.answers = Answers(max_answers=limits.answers, max_age_s=limits.answer_age_s)
+        self.answers = Answers(max_answers=limits.answers, ages=limits.answer_ages)
         self.cursor = version.about.cursor
         self._feed = feed
         self._enricher = enricher
@@ -92,6 +93,12 @@ class LiveVersion:
         if self._enricher.reason:
             return f"{self._enricher.waiting} items wait for their text vectors: {self._enricher.reason}"
         return ""
+
+    def basis(self, events: tuple[HistoryEvent, ...]) -> Basis:
+        """Returns what an answer about this history rests on from now on."""
+        table = self.version.table
+        changes_at = table.next_change(time.time())
+        return Basis(events, table.removals, self.version.writes, changes_at, self.answers.mark)
 
     def start(self) -> None:
         """Starts following."""

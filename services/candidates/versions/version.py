@@ -83,6 +83,7 @@ class Version:
         self._events = models.events
         self.quotas = models.quotas
         self.item_factors = ItemFactors(self._als)
+        self._vector_writes = 0
         if spaces is None:
             spaces = Spaces.empty(make_index, self._als.factors.shape[1], models.content.shape[1])
             rows = np.arange(len(models.events))
@@ -100,6 +101,11 @@ class Version:
     def content_dim(self) -> int:
         """Length of the language model's vectors."""
         return self.spaces.similar[CONTENT].dim
+
+    @property
+    def writes(self) -> int:
+        """Counts writes to the catalogue and to the vectors; the live sources' likes are not among them."""
+        return self.table.writes + self._vector_writes
 
     @property
     def index_version(self) -> str:
@@ -131,12 +137,14 @@ class Version:
         source = self.sources.get("als")
         if isinstance(source, AlsSource):
             source.set_learned(row, learned=self.item_factors.has(row))
+        self._vector_writes += 1
 
     def place(self, rows: I64, items: Sequence[Item], mapped: F32, texts: ItemTexts) -> None:
         """Puts items into every index: `mapped` (rows, factors) is what the map says of them, NaN rows for nothing."""
         self.spaces.put(rows, self._with_likes(rows, mapped), mapped, texts.full)
         for source in self._text_readers:
             source.place(rows, items, texts)
+        self._vector_writes += 1
 
     def remove(self, rows: I64) -> None:
         """Takes items out of every index."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from services.candidates.catalogue.table import ItemTable
-from services.candidates.live.answers import Answers
+from services.candidates.live.answers import USUAL_CANDIDATES, AnswerAges, Answers, Basis
 from services.candidates.live.learner import Learner
 from services.candidates.live.profiles import Profiles
-from services.candidates.queries import CandidateQuery
+from services.candidates.merge.evidence import Evidence
+from services.candidates.queries import CandidateAnswer, CandidateQuery, CandidateSet, Served
 from services.candidates.workers import Workers
-from shared.data.nouns import EventType, HistoryEvent, Item
+from shared.data.nouns import EventType, HistoryEvent, Item, Temperature
 from shared.data.preferences import PreferenceRules
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -29,23 +31,84 @@ def table():
     return made
 
 
+def basis(answers, events=EVENTS, removals=0, writes=0, changes_at=float("inf")):
+    return Basis(events, removals, writes, changes_at, answers.mark)
+
+
+def answer(candidates=1):
+    ids = [f"item-{number}" for number in range(candidates)]
+    nothing = Evidence((), np.zeros((candidates, 0), np.int64), np.zeros((candidates, 0), np.float32))
+    found = CandidateSet(ids, np.zeros(candidates), np.zeros(candidates, bool), nothing, ())
+    return CandidateAnswer(found, Temperature.WARM, Served("1", "flat-1", ()), START)
+
+
 def test_an_answer_begun_before_a_forgetting_is_not_kept():
-    answers = Answers(max_answers=5, max_age_s=1.0)
-    mark = answers.mark
+    answers = Answers(max_answers=5, ages=AnswerAges(60.0, 60.0))
+    begun = basis(answers)
     answers.clear()
-    answers.keep(QUERY, EVENTS, 0, "answer", mark)
-    assert answers.find(QUERY, EVENTS, 0) is None
-    answers.keep(QUERY, EVENTS, 0, "answer", answers.mark)
-    assert answers.find(QUERY, EVENTS, 0) == "answer"
-    assert answers.find(QUERY, EVENTS, 1) is None
+    answers.keep(QUERY, begun, answer())
+    assert answers.find(QUERY, basis(answers)) is None
+    kept = answer()
+    answers.keep(QUERY, basis(answers), kept)
+    assert answers.find(QUERY, basis(answers)) is kept
+
+
+def test_an_answer_is_given_again_while_nothing_it_rests_on_has_changed():
+    answers = Answers(max_answers=5, ages=AnswerAges(0.0, 60.0))
+
+    def found_after(**change):
+        answers.keep(QUERY, basis(answers), answer())
+        return answers.find(QUERY, basis(answers, **change)) is not None
+
+    assert found_after()
+    assert not found_after(events=(*EVENTS,))
+    assert not found_after(removals=1)
+    assert not found_after(writes=1)
+    answers.keep(QUERY, basis(answers, changes_at=time.time() - 1), answer())
+    assert answers.find(QUERY, basis(answers)) is None
+
+
+def test_writes_of_others_void_an_answer_after_the_shorter_age_only():
+    answers = Answers(max_answers=5, ages=AnswerAges(60.0, 0.0))
+    answers.keep(QUERY, basis(answers), answer())
+    assert answers.find(QUERY, basis(answers, writes=1)) is not None
+    assert answers.find(QUERY, basis(answers, removals=1)) is None
+
+
+def test_no_answer_is_kept_when_no_age_is_allowed():
+    answers = Answers(max_answers=5, ages=AnswerAges(0.0, 0.0))
+    answers.keep(QUERY, basis(answers), answer())
+    assert answers.find(QUERY, basis(answers)) is None
 
 
 def test_too_many_answers_push_the_oldest_out():
-    answers = Answers(max_answers=2, max_age_s=60.0)
+    answers = Answers(max_answers=2, ages=AnswerAges(60.0, 60.0))
     queries = [CandidateQuery(name, None, 5) for name in "abc"]
     for query in queries:
-        answers.keep(query, EVENTS, 0, query.user_id, answers.mark)
-    assert [answers.find(query, EVENTS, 0) for query in queries] == [None, "b", "c"]
+        answers.keep(query, basis(answers), answer())
+    assert [answers.find(query, basis(answers)) is not None for query in queries] == [False, True, True]
+
+
+def test_long_answers_take_the_places_of_several():
+    answers = Answers(max_answers=4, ages=AnswerAges(60.0, 60.0))
+    queries = [CandidateQuery(name, None, 5) for name in "abc"]
+    for query in queries:
+        answers.keep(query, basis(answers), answer(2 * USUAL_CANDIDATES))
+    assert [answers.find(query, basis(answers)) is not None for query in queries] == [False, True, True]
+    answers.keep(QUERY, basis(answers), answer(5 * USUAL_CANDIDATES))
+    assert answers.find(QUERY, basis(answers)) is None
+
+
+def test_the_table_knows_when_an_availability_changes_next():
+    made = table()
+    assert made.next_change(0.0) == float("inf")
+    made.put(Item("a", available_from=START, available_until=START + timedelta(hours=1)))
+    opens = START.timestamp()
+    assert made.next_change(opens - 1) == opens
+    assert made.next_change(opens) == opens + 3_600
+    assert made.next_change(opens + 3_600) == float("inf")
+    made.put(Item("a"))
+    assert made.next_change(opens - 1) == float("inf")
 
 
 def test_a_profile_is_the_same_one_while_the_history_is():

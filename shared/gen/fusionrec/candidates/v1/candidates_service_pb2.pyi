@@ -313,6 +313,7 @@ class GetCandidatesResponse(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     MERGE_METHOD_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    COMPUTED_AT_FIELD_NUMBER: _builtins.int
     temperature: _serving_pb2.UserTemperature.ValueType
     """How much is known of the user."""
     merge_method: Global___MergeMethod.ValueType
@@ -335,6 +336,10 @@ class GetCandidatesResponse(_message.Message):
     def columns(self) -> Global___CandidateColumns:
         """The candidates when the request said `by_column`."""
 
+    @_builtins.property
+    def computed_at(self) -> _timestamp_pb2.Timestamp:
+        """When this was computed: a little before the call when an answer is given again because nothing it depends on has changed. The stages of `served_by` and the times of `sources` are of that computation."""
+
     def __init__(
         self,
         *,
@@ -345,10 +350,11 @@ class GetCandidatesResponse(_message.Message):
         columns: Global___CandidateColumns | None = ...,
         merge_method: Global___MergeMethod.ValueType = ...,
         reason: _builtins.str = ...,
+        computed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "served_by", b"served_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "computed_at", b"computed_at", "served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "columns", b"columns", "merge_method", b"merge_method", "reason", b"reason", "served_by", b"served_by", "sources", b"sources", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "columns", b"columns", "computed_at", b"computed_at", "merge_method", b"merge_method", "reason", b"reason", "served_by", b"served_by", "sources", b"sources", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
