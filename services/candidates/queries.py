@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from services.candidates.arrays import F32, F64, Mask
     from services.candidates.merge.evidence import Evidence
+    from services.candidates.ports import VectorIndex
     from shared.data.nouns import HistoryEvent, Temperature
     from shared.telemetry.stages import StageTime
 
@@ -160,6 +161,21 @@ class IndexInfo:
     pending: int
     """Vectors written and removed that the built index does not have, or still has."""
     rebuilds: int
+
+    @classmethod
+    def of(cls, space: str, index: VectorIndex, trained_rows: int) -> IndexInfo:
+        """Returns what there is to say of an index; rows from `trained_rows` on were added live."""
+        return cls(
+            space=space,
+            type=index.type,
+            dim=index.dim,
+            vectors=index.count,
+            added_live=index.count_from(trained_rows),
+            recall_at_100=index.recall_at_100,
+            parameters=index.parameters,
+            pending=index.pending,
+            rebuilds=index.rebuilds,
+        )
 
 
 @dataclass(frozen=True)

@@ -174,20 +174,6 @@ class CandidatesService:
         if not name and live is None:
             return ServiceInfo(self._versions.reason, versions)
         version, is_live = await self._versions.get(name)
-        indexes = tuple(
-            IndexInfo(
-                space,
-                index.type,
-                index.dim,
-                index.count,
-                index.count_from(version.trained_rows),
-                index.recall_at_100,
-                index.parameters,
-                index.pending,
-                index.rebuilds,
-            )
-            for space, index in version.spaces.by_name.items()
-        )
         return ServiceInfo(
             status_reason=self._versions.reason,
             versions=versions,
@@ -200,7 +186,7 @@ class CandidatesService:
                 )
                 for one in version.sources.values()
             ),
-            indexes=indexes,
+            indexes=tuple(IndexInfo.of(one.name, one.index, one.trained_rows) for one in version.indexes),
             catalogue_items=version.table.alive_count,
             has_quotas=version.quotas is not None,
             cursor=live.cursor if is_live and live is not None else version.about.cursor,

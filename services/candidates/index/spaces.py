@@ -79,6 +79,11 @@ class Spaces:
         """
         return cls(*(builder.open(folder / name, embedding) for name in _FOLDERS))
 
+    @staticmethod
+    def are_saved(folder: Path) -> bool:
+        """Returns whether `save` wrote to this folder: where one index is, `open` wants all."""
+        return any((folder / name).is_dir() for name in _FOLDERS)
+
     def save(self, builder: IndexBuilder, folder: Path, embedding: str) -> None:
         """Writes the indexes, just built, into folders below `folder`."""
         for name, index in zip(_FOLDERS, self.every, strict=True):

@@ -125,10 +125,10 @@ class LiveVersion:
     async def _rebuild(self) -> None:
         while True:
             await asyncio.sleep(REBUILD_POLL_S)
-            for index in self.version.spaces.every:
-                if index.needs_rebuild():
-                    log.info("index is rebuilt", type=index.type, pending=index.pending)
-                    await self._builders.run(index.rebuild)
+            for one in self.version.indexes:
+                if one.index.needs_rebuild():
+                    log.info("index is rebuilt", name=one.name, type=one.index.type, pending=one.index.pending)
+                    await self._builders.run(one.index.rebuild)
 
     async def _follow(self) -> None:
         async for batch in self._feed.follow(self._reset, self.cursor):

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from services.candidates.arrays import F32
     from services.candidates.catalogue.table import ItemTable
     from services.candidates.index.spaces import Spaces
-    from services.candidates.ports import AlsEngine, IndexFactory, Source
+    from services.candidates.ports import AlsEngine, Source, VectorIndex
     from services.candidates.sources.aligned_text import ItemTexts
     from services.candidates.sources.hyperparameters import Hyperparameters
     from services.candidates.training.likes import Likes
@@ -46,7 +47,8 @@ class Opening:
     """The models of all kinds of the version, by name."""
     spaces: Spaces
     table: ItemTable
-    make_index: IndexFactory
+    indexes: Mapping[str, VectorIndex]
+    """The indexes of the kinds that have vectors of their own, by name, with all that training has in them."""
 
 
 def _nothing() -> None:
@@ -69,3 +71,6 @@ class SourceKind:
     """Checks, before a job begins, that the kind can be fitted here; raises FusionrecError."""
     needs: tuple[str, ...] = ()
     """Kinds that are fitted before, and whose models this one reads."""
+    vectors: Callable[[Any], F32] | None = None
+    """Returns the vectors of a model that its source searches, float32 (rows, dim), rows of NaN or zeros where there is
+    none. Their index is handed to `open`: built at training where it is large, else filled. None: it has none."""

@@ -238,15 +238,11 @@ def _fit(data: TrainingData, models: Mapping[str, Any]) -> TwoTowerModel:
 
 
 def _open(model: TwoTowerModel, opening: Opening) -> Sequence[TwoTowerSource]:
-    return (TwoTowerSource(model, make_index(model, opening)),)
+    return (TwoTowerSource(model, opening.indexes[NAME]),)
 
 
-def make_index(model: TwoTowerModel, opening: Opening) -> VectorIndex:
-    """Returns an index of the items' vectors; of those that have one."""
-    index = opening.make_index(model.dim)
-    rows = np.flatnonzero(~np.isnan(model.vectors).any(axis=1))
-    index.put(rows, model.vectors[rows])
-    return index
+def _vectors(model: TwoTowerModel) -> F32:
+    return model.vectors
 
 
-KIND = SourceKind(name=NAME, fit=_fit, load=TwoTowerModel.load, open=_open, check=require_tensorflow)
+KIND = SourceKind(NAME, _fit, TwoTowerModel.load, _open, check=require_tensorflow, vectors=_vectors)

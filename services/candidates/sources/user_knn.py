@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from services.candidates.sources.kind import Opening, TrainingData
     from services.candidates.sources.user_knn_model import FoldIn
 
+NAME = "user_knn"
 NO_NEIGHBOURS = "no other user likes what the user liked"
 
 
@@ -57,9 +58,16 @@ class UserKnnSource:
     neighbourhood of users, weighted by similarity. The index finds the users of the nearest ALS vectors; of these the
     nearest by the shrunk cosine of what they like, s = x_u'x_v / (|x_u| |x_v| + shrinkage), are the neighbours, and an
     item's score is the mean of their strengths for it, weighted by s to the power of `amplification`.
+
+    Args:
+        model: the users of the training.
+        factors: makes vectors of users.
+        index: the model's vectors by row of the user; written to as the log goes on.
+        size: rows of the item table.
+
     """
 
-    name = "user_knn"
+    name = NAME
     proposes = True
 
     def __init__(self, model: UserKnnModel, factors: FoldIn, index: VectorIndex, size: int) -> None:
@@ -182,8 +190,11 @@ def _fit(data: TrainingData, models: Mapping[str, Any]) -> UserKnnModel:
 
 
 def _open(model: UserKnnModel, opening: Opening) -> Sequence[Source]:
-    index = opening.make_index(model.vectors.shape[1])
-    return (UserKnnSource(model, opening.models["als"], index, len(opening.table)),)
+    return (UserKnnSource(model, opening.models["als"], opening.indexes[NAME], len(opening.table)),)
 
 
-KIND = SourceKind("user_knn", _fit, UserKnnModel.load, _open, needs=("als",))
+def _vectors(model: UserKnnModel) -> F32:
+    return model.vectors
+
+
+KIND = SourceKind(NAME, _fit, UserKnnModel.load, _open, needs=("als",), vectors=_vectors)

@@ -58,8 +58,6 @@ class LiveUsers:
         # One more: a row past the training has no likes of the training.
         self._starts = np.append(model.indptr[:-1], 0)
         self._ends = np.append(model.indptr[1:], 0)
-        rows = np.flatnonzero(model.vectors.any(axis=1))
-        index.put(rows, model.vectors[rows])
 
     @property
     def max_rows(self) -> int:

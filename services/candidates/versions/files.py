@@ -11,6 +11,7 @@ import numpy as np
 from services.candidates.catalogue.storage import load_table, save_table
 from services.candidates.index.spaces import Spaces, SpaceVectors
 from services.candidates.merge.quotas import Quotas
+from services.candidates.sources.own_vectors import own_vectors, present_rows, to_build
 from services.candidates.sources.registry import load_kinds, save_kinds
 from services.candidates.versions.version import About, Models, Version
 from shared.errors import CorruptData
@@ -18,12 +19,12 @@ from shared.errors import CorruptData
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from services.candidates.ports import IndexBuilder, IndexFactory
+    from services.candidates.ports import IndexBuilder, IndexFactory, VectorIndex
     from shared.artifacts import Loaded, Manifest
 
 QUOTAS = "quotas.json"
 INDEXES = "indexes"
-"""Folder below a version's with its built indexes, where the catalogue is large."""
+"""Folder below a version's with the indexes that were built: of the spaces, and of sources under the kind's name."""
 SOURCES = "sources"
 """Folder below a version's that holds one folder per kind of source."""
 
@@ -58,21 +59,43 @@ def load_models(folder: Path) -> Models:
 
 
 def save_indexes(models: Models, folder: Path, builder: IndexBuilder, embedding: str) -> list[dict[str, Any]]:
-    """Builds the indexes of a large catalogue into a version's folder; returns what was measured, one per space.
+    """Builds the large indexes into a version's folder; returns what was measured, one per index.
 
     Small ones are not built: they are filled when the version is loaded.
     """
+    folder = folder / INDEXES
+    return [*_save_spaces(models, folder, builder, embedding), *_save_own(models, folder, builder, embedding)]
+
+
+def _save_spaces(models: Models, folder: Path, builder: IndexBuilder, embedding: str) -> list[dict[str, Any]]:
     als = models.by_kind["als"]
     rows, dim = models.mapped.shape
     if not builder.is_built(rows, dim):
         return []
     learned = np.where(als.known[:, None], als.factors, np.float32(np.nan))
     spaces = Spaces.built(builder, SpaceVectors(learned, np.asarray(models.mapped), models.content))
-    spaces.save(builder, folder / INDEXES, embedding)
-    return [
-        {"type": one.type, "vectors": one.count, "recall_at_100": one.recall_at_100, "parameters": one.parameters}
-        for one in spaces.every
-    ]
+    spaces.save(builder, folder, embedding)
+    return [_measured(name, index) for name, index in spaces.by_name.items()]
+
+
+def _save_own(models: Models, folder: Path, builder: IndexBuilder, embedding: str) -> list[dict[str, Any]]:
+    measured = []
+    for name, vectors in own_vectors(models.by_kind).items():
+        if builder.is_built(len(present_rows(vectors)), vectors.shape[1]):
+            index = builder.build(to_build(vectors))
+            builder.save(index, folder / name, embedding)
+            measured.append(_measured(name, index))
+    return measured
+
+
+def _measured(name: str, index: VectorIndex) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": index.type,
+        "vectors": index.count,
+        "recall_at_100": index.recall_at_100,
+        "parameters": index.parameters,
+    }
 
 
 def open_version(loaded: Loaded, make_index: IndexFactory, builder: IndexBuilder) -> Version:
@@ -85,10 +108,11 @@ def open_version(loaded: Loaded, make_index: IndexFactory, builder: IndexBuilder
     manifest = loaded.manifest
     try:
         about, models = about_of(manifest), load_models(loaded.folder)
-        spaces = None
-        if (loaded.folder / INDEXES).is_dir():
-            spaces = Spaces.open(builder, loaded.folder / INDEXES, about.embedding_version)
-        return Version(about, models, make_index, spaces)
+        folder = loaded.folder / INDEXES
+        spaces = Spaces.open(builder, folder, about.embedding_version) if Spaces.are_saved(folder) else None
+        built = [name for name in models.by_kind if (folder / name).is_dir()]
+        own = {name: builder.open(folder / name, about.embedding_version) for name in built}
+        return Version(about, models, make_index, spaces, own)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CorruptData(f"candidates {manifest.version} is not of the format that this server reads") from error
 

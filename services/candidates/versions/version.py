@@ -12,6 +12,7 @@ from services.candidates.live.item_factors import ItemFactors
 from services.candidates.ports import KnowsUsers, LiveSource, ReadsTexts
 from services.candidates.sources.als import AlsSource
 from services.candidates.sources.kind import Opening
+from services.candidates.sources.own_vectors import filled, own_vectors
 from services.candidates.sources.registry import KINDS
 from services.candidates.sources.views import views
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from services.candidates.arrays import F32, I64, Mask
     from services.candidates.catalogue.table import ItemTable
     from services.candidates.merge.quotas import Quotas
-    from services.candidates.ports import IndexFactory, Source
+    from services.candidates.ports import IndexFactory, Source, VectorIndex
     from services.candidates.profile import Profile
     from services.candidates.sources.aligned_text import ItemTexts, TextMap
     from services.candidates.sources.als import AlsModel
@@ -68,13 +69,39 @@ class Models:
     """How many places each source earned; None: not learned."""
 
 
+@dataclass(frozen=True, eq=False)
+class NamedIndex:
+    """One index of a version."""
+
+    name: str
+    """The space that callers ask for, or the source that searches it."""
+    index: VectorIndex
+    trained_rows: int
+    """Rows from this one on came after the training."""
+
+
 class Version:
-    """Sources and indexes over the models of one version; without `spaces`, these are filled from the models.
+    """Sources and indexes over the models of one version.
 
     Only the one that keeps it live writes to it: `place`, `remove`, the live sources and the table.
+
+    Args:
+        about: facts of its manifest.
+        models: what training made.
+        make_index: makes the indexes that were not built at training; they are filled from the models.
+        spaces: those built at training; None: not built.
+        own_indexes: of the kinds that have vectors of their own, those built at training, by kind; None: none was.
+
     """
 
-    def __init__(self, about: About, models: Models, make_index: IndexFactory, spaces: Spaces | None = None) -> None:
+    def __init__(
+        self,
+        about: About,
+        models: Models,
+        make_index: IndexFactory,
+        spaces: Spaces | None = None,
+        own_indexes: Mapping[str, VectorIndex] | None = None,
+    ) -> None:
         self.about = about
         self.table = models.table
         self.text_map: TextMap = models.by_kind["aligned_text"]
@@ -89,7 +116,14 @@ class Version:
             rows = np.arange(len(models.events))
             spaces.put(rows, self._learned(rows), models.mapped, models.content)
         self.spaces = spaces
-        opening = Opening(models.by_kind, self.spaces, self.table, make_index)
+        vectors, built = own_vectors(models.by_kind), own_indexes or {}
+        own = {name: built[name] if name in built else filled(make_index, vectors[name]) for name in vectors}
+        self.indexes = (
+            *(NamedIndex(name, index, self.trained_rows) for name, index in spaces.by_name.items()),
+            *(NamedIndex(name, index, len(vectors[name])) for name, index in own.items()),
+        )
+        """All indexes, once each."""
+        opening = Opening(models.by_kind, self.spaces, self.table, own)
         opened = (kind.open(models.by_kind[kind.name], opening) for kind in KINDS if kind.name in models.by_kind)
         every = {source.name: source for several in opened for source in several}
         self.sources: dict[str, Source] = {**every, **{view.name: view for view in views(every)}}

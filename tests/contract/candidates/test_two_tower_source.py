@@ -7,11 +7,14 @@ import pytest
 import scipy.sparse as sp
 
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.index.allowed import Allowed
+from services.candidates.index.parameters import IndexParameters
 from services.candidates.profile import Profile
 from services.candidates.sources.aligned_text import ItemTexts
 from services.candidates.sources.hyperparameters import Hyperparameters, TwoTowerParameters
 from services.candidates.sources.kind import TrainingData
+from services.candidates.sources.own_vectors import filled, to_build
 from services.candidates.sources.two_tower import KIND, TwoTowerSource
 from services.candidates.training.likes import Likes
 from shared.data.nouns import Item
@@ -68,10 +71,7 @@ class TestTwoTower(CandidateSourceContract):
         return KIND.load(folder)
 
     def source(self, fitted):
-        index = FlatIndex(fitted.dim)
-        rows = np.flatnonzero(~np.isnan(fitted.vectors[:, 0]))
-        index.put(rows, fitted.vectors[rows])
-        return TwoTowerSource(fitted, index)
+        return TwoTowerSource(fitted, filled(FlatIndex, fitted.vectors))
 
     def profile(self, liked):
         return Profile(liked, strengths_of(liked))
@@ -95,6 +95,29 @@ class TestTwoTower(CandidateSourceContract):
         ]
         scores[NAMELESS] = np.nan
         return np.array(scores, np.float32)
+
+
+class TestTwoTowerOverABuiltIndex(TestTwoTower):
+    """Every cluster is looked into: what is found is exact, and nothing is scored one by one."""
+
+    indexes = FaissIndexes(IndexParameters(type="ivf", exact_rows=0, nprobe=N_ITEMS, threads=1))
+
+    def fit(self, likes):
+        model = super().fit(likes)
+        return model, self.indexes.build(to_build(model.vectors))
+
+    def stored(self, fitted, folder):
+        model, index = fitted
+        self.indexes.save(index, folder / "index", "e1")
+        return super().stored(model, folder / "model"), self.indexes.open(folder / "index", "e1")
+
+    def source(self, fitted):
+        model, index = fitted
+        assert (index.type, index.count) == ("ivf", N_ITEMS - 1)
+        return TwoTowerSource(model, index)
+
+    def oracle(self, fitted, liked):
+        return super().oracle(fitted[0], liked)
 
 
 def strengths_of(rows):

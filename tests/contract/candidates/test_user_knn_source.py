@@ -15,6 +15,7 @@ from services.candidates.ports import LiveSource
 from services.candidates.profile import Profile
 from services.candidates.sources import sums
 from services.candidates.sources.hyperparameters import UserKnnParameters
+from services.candidates.sources.own_vectors import filled
 from services.candidates.sources.user_knn import UserKnnSource
 from services.candidates.sources.user_knn_model import UserKnnModel
 from services.candidates.training.likes import Likes
@@ -51,7 +52,7 @@ def likes_of(dense):
 
 def opened(dense, parameters=ALL):
     model = UserKnnModel.fit(likes_of(dense), Directions(), parameters)
-    return UserKnnSource(model, Directions(), FlatIndex(16), N_ITEMS)
+    return UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
 
 
 def profile_of(liked, user=""):
@@ -91,7 +92,7 @@ class TestUserKnn(CandidateSourceContract):
         return fitted[0], UserKnnModel.load(folder)
 
     def source(self, fitted):
-        return UserKnnSource(fitted[1], Directions(), FlatIndex(16), N_ITEMS)
+        return UserKnnSource(fitted[1], Directions(), filled(FlatIndex, fitted[1].vectors), N_ITEMS)
 
     def oracle(self, fitted, liked):
         return dense_scores(fitted[0], liked, self.parameters)
@@ -220,7 +221,7 @@ def test_forgotten_users_are_gone(tmp_path, stored):
     if stored:
         model.save(tmp_path)
         model = UserKnnModel.load(tmp_path)
-    source = UserKnnSource(model, Directions(), FlatIndex(16), N_ITEMS)
+    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
     for item in (1, 2, 3, 140):
         source.like("newcomer", item, 0.0)
     mine = profile_of(np.flatnonzero(dense[7])[:6])

@@ -227,6 +227,7 @@ async def test_info_says_what_is_loaded(client, liked):
         "content": (32, 60, 0),
         "als": (8, 60, 0),
         "aligned_text": (8, 60, 0),
+        "user_knn": (8, 36, 0),
     }
     assert {one.name: one.items for one in info.sources}["popular"] == 60
     # Those that propose are those that report a list when no source is asked for by name.

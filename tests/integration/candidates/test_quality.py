@@ -21,6 +21,7 @@ from services.candidates.sources.als import AlsModel, AlsSource
 from services.candidates.sources.hyperparameters import Hyperparameters
 from services.candidates.sources.item_item import ItemItemModel, ItemItemSource
 from services.candidates.sources.item_knn import ItemKnnModel, ItemKnnSource
+from services.candidates.sources.own_vectors import filled
 from services.candidates.sources.popular import PopularSource
 from services.candidates.sources.sequential import SequentialModel, SequentialSource
 from services.candidates.sources.user_knn import UserKnnSource
@@ -107,7 +108,7 @@ def test_neighbours_and_sequences_warm(warm):
     users = UserKnnModel.fit(likes, als, parameters.user_knn)
     sources = {
         0.108: ItemKnnSource(ItemKnnModel.fit(likes, parameters.item_knn)),
-        0.104: UserKnnSource(users, als, FlatIndex(als.factors.shape[1]), len(rows)),
+        0.104: UserKnnSource(users, als, filled(FlatIndex, users.vectors), len(rows)),
         0.118: ItemItemSource(ItemItemModel.fit(likes, replace(parameters.item_item, max_items=10))),
         0.120: SequentialSource(SequentialModel.fit(likes, parameters.sequential)),
     }

@@ -14,12 +14,15 @@ import pytest
 import scipy.sparse as sp
 
 from services.candidates.adapters.faiss_flat import FlatIndex
+from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.index.allowed import Allowed
+from services.candidates.index.parameters import IndexParameters
 from services.candidates.profile import Profile
 from services.candidates.sources import two_tower
 from services.candidates.sources.aligned_text import ItemTexts
 from services.candidates.sources.hyperparameters import Hyperparameters, TwoTowerParameters
 from services.candidates.sources.kind import TrainingData
+from services.candidates.sources.own_vectors import filled, to_build
 from services.candidates.sources.two_tower import EXTRA, KIND, TrainingPackageMissing, TwoTowerSource
 from services.candidates.sources.two_tower_layers import ItemFeatures, like_weights
 from services.candidates.training.likes import Likes
@@ -72,11 +75,13 @@ def model():
     return KIND.fit(training_data(), {})
 
 
-@pytest.fixture
-def source(model):
-    index = FlatIndex(model.dim)
-    index.put(np.arange(N_ITEMS), model.vectors)
-    return TwoTowerSource(model, index)
+@pytest.fixture(params=["flat", "ivf"])
+def source(request, model):
+    if request.param == "flat":
+        return TwoTowerSource(model, filled(FlatIndex, model.vectors))
+    # Every cluster is looked into: what is found is exact.
+    indexes = FaissIndexes(IndexParameters(type="ivf", exact_rows=0, nprobe=N_ITEMS, threads=1))
+    return TwoTowerSource(model, indexes.build(to_build(model.vectors)))
 
 
 def profile(rows):

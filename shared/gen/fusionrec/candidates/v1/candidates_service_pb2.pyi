@@ -690,8 +690,8 @@ class IndexInfo(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     REBUILDS_FIELD_NUMBER: _builtins.int
     space: _builtins.str
-    """The space: "cf", "content", which GetSimilarItems searches; "als", "aligned_text", which the sources of these names search
-    with a user's vector.
+    """The space: "cf", "content", which GetSimilarItems searches; "als", "aligned_text", "two_tower", which the sources of these
+    names search with a user's vector; "user_knn", which holds the vectors of users.
     """
     type: _builtins.str
     """Type of the index: "flat", "hnsw", "ivf", "ivf_pq"."""
@@ -700,7 +700,7 @@ class IndexInfo(_message.Message):
     vectors: _builtins.int
     """Vectors in it."""
     added_live: _builtins.int
-    """Vectors added live since the version was trained."""
+    """Vectors added live, of items (or users) that came after the version was trained."""
     recall_at_100: _builtins.float
     """Share of the 100 true nearest that a search finds, measured against a flat index when it was built; 1 for flat."""
     parameters: _builtins.str
