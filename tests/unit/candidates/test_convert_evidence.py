@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -71,12 +72,27 @@ def test_names_that_do_not_fit_are_refused():
         encode_evidence(evidence)
 
 
+def answer_of(evidence):
+    found = CandidateSet(["a", "b", "c"], np.array([0.3, 0.2, 0.0]), np.array([False, True, False]), evidence, ())
+    computed_at = datetime(2026, 1, 1, tzinfo=UTC)
+    return CandidateAnswer(found, Temperature.WARM, Served("v1", "flat-v1", ()), computed_at)
+
+
 def test_an_answer_has_each_candidate_with_its_own_evidence():
     evidence = evidence_of(3, unknown=0.3)
-    found = CandidateSet(["a", "b", "c"], np.array([0.3, 0.2, 0.0]), np.array([False, True, False]), evidence, ())
-    answer = encode_candidates(CandidateAnswer(found, Temperature.WARM, Served("v1", "flat-v1", ())), by_column=False)
+    answer = encode_candidates(answer_of(evidence), by_column=False)
     assert [(one.item_id, one.is_new) for one in answer.candidates] == [("a", False), ("b", True), ("c", False)]
     np.testing.assert_allclose([one.score for one in answer.candidates], [0.3, 0.2, 0.0], rtol=1e-6)
     for one, expected in zip(answer.candidates, message_by_message(evidence), strict=True):
         assert list(one.evidence) == list(expected.evidence)
     assert pb.GetCandidatesResponse.FromString(answer.SerializeToString()) == answer
+
+
+def test_an_answer_given_again_is_the_same_in_both_forms():
+    made = answer_of(evidence_of(3, unknown=0.3))
+    by_column = encode_candidates(made, by_column=True)
+    assert encode_candidates(made, by_column=True) is by_column
+    one_by_one = encode_candidates(made, by_column=False)
+    assert not one_by_one.HasField("columns")
+    assert list(by_column.columns.item_ids) == [one.item_id for one in one_by_one.candidates]
+    assert by_column.computed_at.ToDatetime(UTC) == made.computed_at
