@@ -68,8 +68,10 @@ class Profile:
     times: F64 = field(default_factory=_no_times)
     """When each liked item had its last positive event, unix seconds; shape of `liked`, or empty: not known."""
     tried: I64 = field(default_factory=_no_rows)
-    """Rows of items with an event that is neither a like nor a DISLIKE, ascending: viewed, rated low. They say what the
-    user takes up, which is half of what the user will like next."""
+    """Rows of items with an event that is neither a like nor a DISLIKE, in the order of their last events: viewed,
+    rated low. They say what the user takes up, which is half of what the user will like next."""
+    tried_times: F64 = field(default_factory=_no_times)
+    """When those last events were, unix seconds; shape of `tried`, or empty: not known."""
     asked_at: float = 0.0
     """The time of the question, unix seconds; 0 when it does not matter."""
     user_id: str = ""
@@ -87,7 +89,11 @@ class Profile:
 
     def newest(self, count: int) -> Profile:
         """Returns the profile of the `count` newest liked items."""
-        return self.keep(f"newest {count}", lambda: self._of(self.liked[-count:], self.strengths[-count:]))
+
+        def compute() -> Profile:
+            return self._of(self.liked[-count:], self.strengths[-count:], self.times[-count:])
+
+        return self.keep(f"newest {count}", compute)
 
     def decayed(self, half_life: float) -> Profile:
         """Returns the profile with each like's strength halved every `half_life` newer likes."""
@@ -95,16 +101,26 @@ class Profile:
         def compute() -> Profile:
             age = np.arange(len(self.liked) - 1, -1, -1, dtype=np.float32)
             strengths = (self.strengths * 0.5 ** (age / half_life)).astype(np.float32)
-            return self._of(self.liked, strengths, self._kept_of_liked)
+            return self._of(self.liked, strengths, self.times, self._kept_of_liked)
 
         return self.keep(f"decayed {half_life}", compute)
 
     def with_tried(self, weight: float) -> Profile:
-        """Returns the profile with what was tried as likes of this strength, older than all others."""
+        """Returns the profile with what was tried as likes of this strength.
+
+        Each at the time of its event; before all likes where times are not known.
+        """
+        if not len(self.tried) or weight <= 0:
+            return self
 
         def compute() -> Profile:
+            rows = np.concatenate([self.tried, self.liked])
             strengths = np.concatenate([np.full(len(self.tried), weight, np.float32), self.strengths])
-            return self._of(np.concatenate([self.tried, self.liked]), strengths)
+            times = np.concatenate([self.tried_times, self.times])
+            if len(times) < len(rows):
+                return self._of(rows, strengths, _no_times())
+            order = np.argsort(times, kind="stable")
+            return self._of(rows[order], strengths[order], times[order])
 
         return self.keep(f"with tried {weight}", compute)
 
@@ -117,8 +133,7 @@ class Profile:
                 elif not isinstance(value, np.ndarray) or value.nbytes > _SMALL:
                     kept.pop(key, None)
 
-    def _of(self, liked: I64, strengths: F32, kept_of_liked: dict[str, object] | None = None) -> Profile:
-        times = self.times[-len(liked) :] if len(liked) <= len(self.times) else _no_times()
+    def _of(self, liked: I64, strengths: F32, times: F64, kept_of_liked: dict[str, object] | None = None) -> Profile:
         return Profile(
             liked,
             strengths,
@@ -157,7 +172,7 @@ def build_profile(
 
     """
     liked: dict[int, tuple[float, float]] = {}
-    seen: set[int] = set()
+    seen: dict[int, float] = {}
     bought: set[int] = set()
     disliked: set[int] = set()
     count = 0
@@ -168,12 +183,15 @@ def build_profile(
         row = rows.get(event.item_id)
         if row is None:
             continue
-        seen.add(row)
+        # Popped first, so that the item moves to the end: the order is that of the last events.
+        seen.pop(row, None)
+        seen[row] = event.timestamp.timestamp()
         if event.type is EventType.PURCHASE:
             bought.add(row)
         if event.type is EventType.DISLIKE:
             disliked.add(row)
         _judge(liked, row, rules.signal(event), event.timestamp)
+    tried = [row for row in seen if row not in liked and row not in disliked]
     return Profile(
         np.fromiter(liked.keys(), np.int64, len(liked)),
         np.fromiter((strength for strength, _ in liked.values()), np.float32, len(liked)),
@@ -181,7 +199,8 @@ def build_profile(
         np.array(sorted(bought), np.int64),
         count,
         np.fromiter((time for _, time in liked.values()), np.float64, len(liked)),
-        np.array(sorted(seen - liked.keys() - disliked), np.int64),
+        np.array(tried, np.int64),
+        np.array([seen[row] for row in tried], np.float64),
         asked_at,
         user_id,
     )

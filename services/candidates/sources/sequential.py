@@ -45,7 +45,7 @@ class SequentialModel:
     @classmethod
     def fit(cls, likes: Likes, parameters: SequentialParameters) -> SequentialModel:
         """Counts the transitions of `likes`."""
-        indptr, columns, weights = transitions(likes, parameters)
+        indptr, columns, weights = transitions(likes.with_tried(parameters.tried_weight), parameters)
         return cls(indptr, columns, weights, len(np.unique(columns)), parameters)
 
     def follow(self, profile: Profile) -> Sums | None:
@@ -54,7 +54,9 @@ class SequentialModel:
         The a-th newest like weighs strength * a^-recency_power * 0.5^(time before the newest / half-life): counted from
         the newest like, not from now, since the time that has passed for all of them alike changes no order.
         """
-        return profile.keep(f"sequential {id(self)}", lambda: self._follow(profile))
+        return profile.keep(
+            f"sequential {id(self)}", lambda: self._follow(profile.with_tried(self.parameters.tried_weight))
+        )
 
     def _follow(self, profile: Profile) -> Sums | None:
         liked = profile.liked[-self.parameters.last :]

@@ -90,16 +90,17 @@ class UserKnnSource:
 
     def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Returns the allowed items that weigh most among the neighbours' likes."""
-        if not self._factors.fold_in(profile).any():
+        user = self._with_tried(profile)
+        if not self._factors.fold_in(user).any():
             return Proposal.nothing(NO_LIKES)
-        sums = self._sums(profile)
+        sums = self._sums(user)
         if sums is None:
             return Proposal.nothing(NO_NEIGHBOURS)
         return best(*sums.positive(allowed), n)
 
     def score(self, profile: Profile, rows: I64) -> F32:
         """Returns the neighbours' weighted mean strength, above 0; NaN for items that none of them likes."""
-        sums = self._sums(profile)
+        sums = self._sums(self._with_tried(profile))
         if sums is None:
             return np.full(len(rows), np.nan, np.float32)
         return sums.scores(rows)
@@ -109,7 +110,7 @@ class UserKnnSource:
 
         At most `n`; users with a common like only, and not the user `profile.user_id`.
         """
-        compared = self._compared(profile, max(n, self._parameters.searched))
+        compared = self._compared(self._with_tried(profile), max(n, self._parameters.searched))
         if compared is None:
             return [], np.zeros(0, np.float32)
         near = np.flatnonzero(compared.dots)
@@ -140,6 +141,9 @@ class UserKnnSource:
     def reset(self) -> None:
         """Takes all users out."""
         self._users.reset()
+
+    def _with_tried(self, profile: Profile) -> Profile:
+        return profile.with_tried(self._parameters.tried_weight)
 
     def _sums(self, profile: Profile) -> Sums | None:
         latest = profile.keep(f"user_knn {id(self)}", _Latest)

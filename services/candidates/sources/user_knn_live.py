@@ -87,16 +87,17 @@ class LiveUsers:
         return lengths, np.concatenate(columns), np.concatenate(strengths)
 
     def like(self, user_id: str, item: int) -> None:
-        """Adds a like of strength 1, unless it is there."""
+        """Adds a like of strength 1, unless it is there; what was only tried becomes a like."""
         row = self.row_of(user_id)
         if row is None:
             row = self._new_row(user_id)
         own = self._likes(row)
-        if item in own.columns:
+        before = own.columns == item
+        if (own.strengths[before] > np.float32(self._model.parameters.tried_weight)).any():
             return
         limit = self._model.parameters.newest_likes
-        columns = np.append(own.columns, np.int32(item))[-limit:]
-        strengths = np.append(own.strengths, np.float32(1))[-limit:]
+        columns = np.append(own.columns[~before], np.int32(item))[-limit:]
+        strengths = np.append(own.strengths[~before], np.float32(1))[-limit:]
         self._keep(row, _Own(columns, strengths, own.changed + 1))
 
     def take_back(self, user_id: str, item: int) -> None:

@@ -47,6 +47,7 @@ class UserKnnModel:
     @classmethod
     def fit(cls, likes: Likes, factors: FoldIn, parameters: UserKnnParameters) -> UserKnnModel:
         """Keeps each user's newest likes, and folds users with enough of them in."""
+        likes = likes.with_tried(parameters.tried_weight)
         lengths = np.diff(likes.matrix.indptr).astype(np.int64)
         kept = np.arange(likes.matrix.nnz) >= np.repeat(np.cumsum(lengths) - parameters.newest_likes, lengths)
         columns = likes.sequence[kept].astype(np.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class Likes:
     """When those were, float64 (likes,), unix seconds; aligned with `sequence`."""
     tried: sp.csr_matrix | None = None
     """1 where a user had something to do with an item and neither likes nor dislikes it, float32 CSR (users, items)."""
+    tried_sequence: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    """The tried items, int64 (tries,), user by user as `tried`, each user's in the order of their last events."""
+    tried_times: F64 = field(default_factory=lambda: np.zeros(0, np.float64))
+    """When those were, float64 (tries,), unix seconds."""
 
     def interactions(self, weight: float) -> sp.csr_matrix:
         """Returns the strengths with `weight` where an item was only tried: float32 CSR (users, items)."""
@@ -48,6 +52,17 @@ class Likes:
         both: sp.csr_matrix = (self.matrix + self.tried * np.float32(weight)).tocsr()
         both.sort_indices()
         return both
+
+    def with_tried(self, weight: float) -> Likes:
+        """Returns these with what was only tried as likes of this strength, each at its time."""
+        if self.tried is None or weight <= 0:
+            return self
+        users = np.arange(self.matrix.shape[0])
+        owners = np.concatenate([np.repeat(users, np.diff(one.indptr)) for one in (self.tried, self.matrix)])
+        times = np.concatenate([self.tried_times, self.times])
+        order = np.lexsort((times, owners))
+        sequence = np.concatenate([self.tried_sequence, self.sequence])[order]
+        return Likes(self.interactions(weight), self.events, self.users, sequence, times[order])
 
     @property
     def per_item(self) -> I64:
@@ -71,7 +86,7 @@ def likes_of(events: Sequence[Event], rows: Mapping[str, int], rules: Preference
     strengths = _joined([own.strengths[order] for own, order in zip(profiles, orders, strict=True)], np.float32)
     shape = (len(ids), len(rows))
     matrix = sp.csr_matrix((strengths, columns, indptr), shape=shape)
-    tried = _joined([own.tried for own in profiles], np.int64)
+    tried = _joined([np.sort(own.tried) for own in profiles], np.int64)
     tried_indptr = np.cumsum([0, *(len(own.tried) for own in profiles)])
     counted = np.fromiter((rows[event.item_id] for event in events), np.int64, len(events))
     return Likes(
@@ -81,6 +96,8 @@ def likes_of(events: Sequence[Event], rows: Mapping[str, int], rules: Preference
         _joined([own.liked for own in profiles], np.int64),
         _joined([own.times for own in profiles], np.float64),
         sp.csr_matrix((np.ones(len(tried), np.float32), tried, tried_indptr), shape=shape),
+        _joined([own.tried for own in profiles], np.int64),
+        _joined([own.tried_times for own in profiles], np.float64),
     )
 
 

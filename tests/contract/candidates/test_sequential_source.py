@@ -116,7 +116,7 @@ ALL = np.ones(N_ITEMS, bool)
 
 
 def follows(model, liked, n_items, **fields):
-    profile = Profile(np.array(liked), np.ones(len(liked), np.float32), **fields)
+    profile = Profile(np.array(liked, np.int64), np.ones(len(liked), np.float32), **fields)
     return SequentialSource(model).propose(profile, n_items, Allowed.everything(n_items)).rows.tolist()
 
 
@@ -128,6 +128,21 @@ def test_order_decides_what_comes_next():
     assert follows(model, [0], 3) == [1]
     assert follows(model, [1], 3) == [2]
     assert follows(model, [2], 3) == []
+
+
+def test_what_was_tried_is_part_of_the_sequence():
+    likes = likes_of_orders([np.array([0])] * 4, [np.array([START])] * 4, 3)
+    one = np.ones(4, np.float32)
+    tried = sp.csr_matrix((one, (np.arange(4), np.full(4, 1))), shape=(4, 3))
+    likes = replace(likes, tried=tried, tried_sequence=np.full(4, 1), tried_times=np.full(4, START + 60))
+    parameters = replace(PARAMETERS, backward=0.0)
+    model = SequentialModel.fit(likes, parameters)
+    assert follows(model, [0], 3) == [1]
+    turned = SequentialModel.fit(replace(likes, tried_times=np.full(4, START - 60)), parameters)
+    assert follows(turned, [0], 3) == []
+    assert follows(turned, [], 3, tried=np.array([1])) == [0]
+    without = SequentialModel.fit(likes, replace(parameters, tried_weight=0.0))
+    assert follows(without, [0], 3) == []
 
 
 def test_the_newest_like_weighs_most():

@@ -203,6 +203,41 @@ def test_the_same_like_counts_once():
     assert "newcomer" not in source.similar_users(profile_of([1, 2]), 100)[0]
 
 
+EVERYBODY = replace(ALL, neighbours=N_USERS, min_likes=1)
+"""All users with a common like are neighbours: no ties to decide."""
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25])
+def test_what_was_tried_counts_on_both_sides(weight):
+    dense = taste_matrix().astype(np.float64)
+    tried = sp.csr_matrix((np.ones(1, np.float32), ([7], [N_ITEMS - 1])), shape=dense.shape)
+    likes = replace(likes_of(dense), tried=tried, tried_sequence=np.array([N_ITEMS - 1]), tried_times=np.zeros(1))
+    own = np.flatnonzero(dense[7])[:4]
+    mine = Profile(own, np.ones(4, np.float32), tried=np.array([2]))
+    parameters = replace(EVERYBODY, tried_weight=weight)
+    model = UserKnnModel.fit(likes, Directions(), parameters)
+    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
+    dense[7, N_ITEMS - 1] = weight
+    asked = np.zeros(N_ITEMS)
+    asked[2], asked[own] = weight, 1.0
+    similarities = dense @ asked / (np.linalg.norm(dense, axis=1) * np.linalg.norm(asked) + parameters.shrinkage)
+    weights = similarities**parameters.amplification
+    expected = weights @ dense / weights.sum()
+    np.testing.assert_allclose(np.nan_to_num(source.score(mine, np.arange(N_ITEMS))), expected, atol=1e-5)
+    assert (expected[N_ITEMS - 1] > 0) == (weight > 0)
+
+
+def test_a_like_of_what_was_tried_makes_it_a_like():
+    dense = taste_matrix()
+    dense[7] *= np.float32(EVERYBODY.tried_weight)
+    item = int(np.flatnonzero(dense[7])[0])
+    source = opened(dense, EVERYBODY)
+    source.like(user_id(7), item, 0.0)
+    dense[7, item] = 1
+    scores = source.score(profile_of([item, 5, 7]), np.arange(N_ITEMS))
+    np.testing.assert_allclose(scores, dense_scores(dense, np.array([item, 5, 7]), EVERYBODY), atol=1e-5)
+
+
 def test_a_stranger_changes_nothing_for_me():
     source = opened(taste_matrix(), replace(PARAMETERS, searched=N_USERS))
     mine = profile_of([1, 2, 3, 77])

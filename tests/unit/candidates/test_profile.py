@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from services.candidates.profile import build_profile
-from shared.data.nouns import EventType, HistoryEvent
+from services.candidates.profile import Profile, build_profile
+from services.candidates.training.likes import likes_of
+from shared.data.nouns import Event, EventType, HistoryEvent
 from shared.data.preferences import PreferenceRules
 
 ROWS = {"a": 0, "b": 1, "c": 2, "d": 3}
@@ -64,3 +65,57 @@ def test_what_depends_on_the_liked_items_only_is_shared_by_profiles_of_other_str
     assert made.keep_of_liked("key", object) is made.decayed(2.0).keep_of_liked("key", object)
     assert made.keep_of_liked("key", object) is not made.newest(2).keep_of_liked("key", object)
     assert made.keep("key", object) is not made.decayed(2.0).keep("key", object)
+
+
+def at(item, kind, hour, value=None):
+    return HistoryEvent(item, kind, datetime(2020, 1, 1, hour, tzinfo=UTC), value)
+
+
+def test_what_was_tried_takes_its_place_in_time():
+    made = profile(
+        at("d", EventType.RATING, 1, 2.0),
+        at("a", EventType.LIKE, 2),
+        at("b", EventType.RATING, 3, 2.0),
+        at("c", EventType.LIKE, 4),
+        at("d", EventType.RATING, 5, 1.0),
+    )
+    assert made.tried.tolist() == [1, 3]
+    both = made.with_tried(0.3)
+    assert both.liked.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(both.strengths, [1.0, 0.3, 1.0, 0.3])
+    assert (np.diff(both.times) > 0).all()
+    assert both.newest(2).liked.tolist() == [2, 3]
+    assert both.newest(2).times.tolist() == both.times[2:].tolist()
+    assert made.with_tried(0.0) is made
+
+
+def test_what_was_tried_comes_first_where_times_are_not_known():
+    made = Profile(np.array([4]), np.ones(1, np.float32), tried=np.array([7]))
+    assert made.with_tried(0.5).liked.tolist() == [7, 4]
+
+
+def test_dislikes_are_not_tried():
+    made = profile(did("a", EventType.DISLIKE), did("b", EventType.RATING, 1.0), did("b", EventType.LIKE))
+    assert made.tried.tolist() == []
+
+
+def test_training_sees_what_was_tried_as_serving_does():
+    histories = {
+        "u": [at("d", EventType.RATING, 1, 2.0), at("a", EventType.LIKE, 2), at("b", EventType.RATING, 3, 2.0)],
+        "v": [at("c", EventType.LIKE, 1), at("a", EventType.RATING, 2, 1.0)],
+        "w": [at("b", EventType.DISLIKE, 1)],
+    }
+    events = [
+        Event(f"{user}{place}", user, one.item_id, one.type, one.timestamp, one.value)
+        for user, history in histories.items()
+        for place, one in enumerate(history)
+    ]
+    likes = likes_of(events, ROWS, RULES).with_tried(0.3)
+    for row, history in enumerate(histories.values()):
+        own = profile(*history).with_tried(0.3)
+        part = slice(likes.matrix.indptr[row], likes.matrix.indptr[row + 1])
+        assert likes.sequence[part].tolist() == own.liked.tolist()
+        assert likes.times[part].tolist() == own.times.tolist()
+        dense = np.zeros(len(ROWS), np.float32)
+        dense[own.liked] = own.strengths
+        assert likes.matrix[[row]].toarray()[0].tolist() == dense.tolist()
