@@ -22,9 +22,9 @@ MAX_DELTA = 2.0
 class ItemFactors:
     """The item's half-step of ALS, towards what its text says: content plus a bounded learned delta.
 
-    With X the trained users' vectors, x_u those of the likers, c_u their confidence, and m the mapped vector, y solves
-    (X'X + sum (c_u - 1) x_u x_u' + reg I) y = sum c_u x_u + reg m: Hu, Koren and Volinsky's step (2008) with the
-    penalty on the distance to m in place of that to 0. One writer.
+    With X the trained users' vectors, x_u those of the likers, c_u their confidence, r the penalty of an item with so
+    many likers, and m the mapped vector, y solves (X'X + sum (c_u - 1) x_u x_u' + r I) y = sum c_u x_u + r m:
+    Hu, Koren and Volinsky's step (2008) with the penalty on the distance to m in place of that to 0. One writer.
     """
 
     def __init__(self, model: AlsModel) -> None:
@@ -60,9 +60,10 @@ class ItemFactors:
         saturation = (self._model.bm25.k1 + 1) / (self._model.bm25.k1 + strengths)
         confidence = self._model.alpha * strengths * saturation * idf
         left = self._model.user_gram + (users.T * (confidence - 1)) @ users
-        left.flat[:: len(left) + 1] += self._model.regularization  # the diagonal
+        penalty = self._model.regularization * self._model.item_penalties.of_one(len(users))
+        left.flat[:: len(left) + 1] += penalty  # the diagonal
         prior = np.zeros(len(left), np.float32) if mapped is None else mapped
-        learned = np.linalg.solve(left, users.T @ confidence + self._model.regularization * prior)
+        learned = np.linalg.solve(left, users.T @ confidence + penalty * prior)
         if mapped is None:
             return learned.astype(np.float32)
         delta = learned - mapped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any
+
+    import scipy.sparse as sp
 
     from services.candidates.arrays import F32, I64
     from services.candidates.ports import Source, VectorIndex
@@ -49,7 +51,8 @@ class TextMap:
     Trained on the most liked items twice, the second time as if only their title were known: one map for both kinds.
     An item that lacks attributes is drawn towards its neighbours by title among those (softmax-weighted mean of their
     factors). Items without any vector (the language model did not answer yet) are mapped from their attributes alone
-    by a ridge of their own, `attribute_weights`.
+    by a ridge of their own, `attribute_weights`. Ridge brings an item near its factors; `fit_to_likes` then moves the
+    first map to what ranks the liked items first.
     """
 
     encoder: AttributeEncoder
@@ -92,6 +95,28 @@ class TextMap:
             parameters.regularization,
         )
         return cls(encoder, weights, alone, titles, targets, parameters)
+
+    def fit_to_likes(
+        self, items: Sequence[Item], texts: ItemTexts, likes: sp.csr_matrix, als: AlsModel, seed: int
+    ) -> TextMap:
+        """Returns the map moved so that, of the items with text, those that a user likes come before the others.
+
+        Args:
+            items: the catalogue, n items.
+            texts: their vectors.
+            likes: strengths, float32 CSR (users, n).
+            als: the model whose factors the map was fitted to.
+            seed: of the users and items that are drawn where there are many.
+
+        """
+        # It needs scipy, which serving does without.
+        from services.candidates.training.text_softmax import MAX_ITEMS, drawn, refit
+
+        rows = np.flatnonzero((likes.getnnz(axis=0) > 0) & ~np.isnan(texts.full[:, 0]))
+        rows = drawn(rows, MAX_ITEMS, seed)
+        attributes = self.encoder.encode([items[row] for row in rows.tolist()])
+        features = _design(self.encoder, texts.full[rows], attributes)
+        return replace(self, weights=refit(self.weights, features, rows, likes, als, self.parameters, seed))
 
     @property
     def dim(self) -> int:
@@ -193,7 +218,7 @@ class AlignedTextSource(NearestSource):
 
     name = "aligned_text"
     proposes = True
-    description = "ridge map from language model vector and attributes to the ALS space"
+    description = "linear map from language model vector and attributes to the ALS space"
 
     def __init__(self, als: AlsModel, index: VectorIndex) -> None:
         super().__init__(index, NO_LIKES)
@@ -207,7 +232,10 @@ class AlignedTextSource(NearestSource):
 
 def _fit(data: TrainingData, models: Mapping[str, Any]) -> TextMap:
     als: AlsModel = models["als"]
-    return TextMap.fit(data.items, data.texts, als.factors, data.likes.per_item, data.parameters.text)
+    fitted = TextMap.fit(data.items, data.texts, als.factors, data.likes.per_item, data.parameters.text)
+    if not data.parameters.text.softmax_steps:
+        return fitted
+    return fitted.fit_to_likes(data.items, data.texts, data.likes.matrix, als, data.parameters.seed)
 
 
 def _open(model: TextMap, opening: Opening) -> Sequence[Source]:

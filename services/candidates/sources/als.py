@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from services.candidates.arrays import GrowingArray
 from services.candidates.ports import Proposal
 from services.candidates.sources.bm25 import Bm25
 from services.candidates.sources.kind import SourceKind
+from services.candidates.sources.penalties import PenaltyWeights
 from services.candidates.sources.views import ViewSource
 
 if TYPE_CHECKING:
@@ -53,11 +54,15 @@ class AlsModel:
     """The users' factors' factors, shape (factors, factors): the same for the fold-in of an item; zero: not known."""
     tried_weight: float = 0.0
     """What an event that is no like weighs, where it counts."""
+    user_penalties: PenaltyWeights = field(default_factory=PenaltyWeights)
+    """What `regularization` is multiplied by for a user."""
+    item_penalties: PenaltyWeights = field(default_factory=PenaltyWeights)
+    """The same for an item."""
 
     @classmethod
     def fit(cls, likes: sp.csr_matrix, parameters: AlsParameters, seed: int, threads: int) -> AlsModel:
         """Fits strengths, float32 CSR (users, items). The same seed gives the same factors."""
-        from implicit.als import AlternatingLeastSquares
+        from services.candidates.training.als_fit import ScaledAls
 
         bm25 = Bm25.fit(likes, parameters.bm25_k1, parameters.bm25_b)
         weighted = likes.astype(np.float32, copy=True)
@@ -65,17 +70,18 @@ class AlsModel:
         weighted.data = bm25.weights(likes.indices.astype(np.int64), likes.data, np.repeat(lengths, lengths))
         # implicit's own threads and those of BLAS get in each other's way.
         with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(
+            model = ScaledAls(
+                parameters.regularization_power,
                 factors=parameters.factors,
                 regularization=parameters.regularization,
                 alpha=parameters.alpha,
                 iterations=parameters.iterations,
                 random_state=seed,
                 num_threads=threads,
-                use_gpu=False,
             )
             model.fit(weighted, show_progress=False)
-        known = np.bincount(likes.indices, minlength=likes.shape[1]) > 0
+        per_item = np.bincount(likes.indices, minlength=likes.shape[1])
+        known = per_item > 0
         factors = np.where(known[:, None], np.asarray(model.item_factors, np.float32), np.float32(0))
         gram = (factors.T @ factors).astype(np.float32)
         users = np.asarray(model.user_factors, np.float32)
@@ -88,11 +94,15 @@ class AlsModel:
             gram,
             (users.T @ users).astype(np.float32),
             parameters.tried_weight,
+            PenaltyWeights.fit(lengths, parameters.regularization_power),
+            PenaltyWeights.fit(per_item, parameters.regularization_power),
         )
 
     @classmethod
     def fit_with(cls, engine: AlsEngine, likes: Likes, parameters: AlsParameters, seed: int, threads: int) -> AlsModel:
         """Fits likes with an engine of its own; serving asks nothing of the engine.
+
+        The engine's penalty of the fold-in is one for all users, whatever `regularization_power` says.
 
         Raises:
             DependencyUnavailable: the engine fails.
@@ -116,7 +126,8 @@ class AlsModel:
     def fold_in(self, profile: Profile) -> F32:
         """Returns the user's vector, shape (factors,); zero when no liked item is known.
 
-        x = (Y'Y + Yh'(C - I)Yh + reg I)^-1 Yh'c with c = alpha * BM25 weight: one exact half-step of ALS.
+        x = (Y'Y + Yh'(C - I)Yh + reg w I)^-1 Yh'c with c = alpha * BM25 weight and w the weight of the penalty of a
+        user with so many likes: one exact half-step of ALS.
         """
         return profile.keep(f"als {id(self)}", lambda: self._fold_in(profile))
 
@@ -129,7 +140,7 @@ class AlsModel:
         confidence = self.alpha * self.bm25.weights(rows, profile.strengths[usable], len(profile.liked))
         own = self.factors[rows]
         left = self.gram + (own.T * (confidence - 1)) @ own
-        left.flat[:: len(left) + 1] += self.regularization  # the diagonal
+        left.flat[:: len(left) + 1] += self.regularization * self.user_penalties.of_one(len(rows))  # the diagonal
         user: F32 = np.linalg.solve(left, own.T @ confidence).astype(np.float32)
         return user
 
@@ -148,6 +159,8 @@ class AlsModel:
             "regularization": self.regularization,
             "alpha": self.alpha,
             "tried_weight": self.tried_weight,
+            "user_penalties": asdict(self.user_penalties),
+            "item_penalties": asdict(self.item_penalties),
         }
         (folder / "als.json").write_text(json.dumps(meta))
 
@@ -166,7 +179,18 @@ class AlsModel:
         gram = (factors.T @ factors).astype(np.float32)
         known = np.load(folder / "known.npy")
         user_gram = np.load(folder / "user_gram.npy")
-        return cls(factors, known, bm25, meta["regularization"], meta["alpha"], gram, user_gram, meta["tried_weight"])
+        return cls(
+            factors,
+            known,
+            bm25,
+            meta["regularization"],
+            meta["alpha"],
+            gram,
+            user_gram,
+            meta["tried_weight"],
+            PenaltyWeights(**meta["user_penalties"]),
+            PenaltyWeights(**meta["item_penalties"]),
+        )
 
 
 class AlsSource:
