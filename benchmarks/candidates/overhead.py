@@ -24,6 +24,7 @@ from benchmarks.candidates.data import Data
 from benchmarks.candidates.fleet import START_S, write
 from benchmarks.candidates.million import EMBEDDING, RARE, publish
 from benchmarks.candidates.process import anonymous_mb, resident_mb
+from benchmarks.candidates.serving import NO_ANSWERS
 from benchmarks.echo import measure_echo
 from benchmarks.loadgen import at_concurrencies
 from services.candidates.adapters.faiss_indexes import FaissIndexes
@@ -68,7 +69,7 @@ async def measure(folder: Path, items: int, seconds: float) -> dict[str, Any]:
             "CANDIDATES_INGESTION_ADDRESS": ingestion.address,
             "CANDIDATES_EMBEDDING_ADDRESS": NOBODY,
             "CANDIDATES_ARTIFACTS": str(artifacts),
-            "CANDIDATES_ANSWER_AGE_S": "0",
+            **NO_ANSWERS,
         }
         started = time.perf_counter()
         with ServiceProcess("candidates", settings) as process:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.loadgen import Call
 
 TIMEOUT_S = 10
-NO_ANSWERS = {"CANDIDATES_ANSWER_AGE_S": "0"}
+NO_ANSWERS = {"CANDIDATES_ANSWER_AGE_S": "0", "CANDIDATES_ANSWER_AGE_UNWRITTEN_S": "0"}
 
 
 @dataclass(frozen=True)

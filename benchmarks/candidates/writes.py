@@ -13,22 +13,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 from fusionrec.channel import connect_aio
 
 from benchmarks.candidates import two_way
 from benchmarks.candidates.fleet import run_child
 from benchmarks.candidates.process import cpu_seconds
-from benchmarks.candidates.serving import Load, calls, shuffled
+from benchmarks.candidates.serving import TIMEOUT_S, Load, calls, shuffled
 from benchmarks.loadgen import closed_loop, open_loop
 from services.candidates.versions.version import KIND
 from shared.artifacts import ArtifactStore
 from shared.artifacts.manifest import MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
-
-    from fusionrec.candidates.v1 import candidates_service_pb2 as pb
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from benchmarks.candidates.data import Data
     from benchmarks.candidates.fleet import Fleet
@@ -41,6 +40,7 @@ EVENTS_PER_S, ITEMS_PER_S = 1_000, 10
 POPULATION = 10_000
 """Users who write; those who are asked about are among them."""
 SHARE_OF_CAPACITY = 1 / 3
+"""Of the calls that can be answered when each is computed anew."""
 AROUND_SWAP_S = 1.0
 LONGEST_S = 900.0
 SWAP_WITHIN_S = 60.0
@@ -70,7 +70,8 @@ async def measure(fleet: Fleet, data: Data, seconds: float) -> dict[str, Any]:
             stub = pb_grpc.CandidatesServiceStub(channel)
             call = calls(stub, shuffled(data.users), Load({}))
             await closed_loop(call, concurrency=4, seconds=min(seconds, 5.0))
-            capacity = (await closed_loop(call, concurrency=16, seconds=min(seconds, 5.0))).per_second
+            computed = _computed(stub, shuffled(data.users))
+            capacity = (await closed_loop(computed, concurrency=16, seconds=min(seconds, 5.0))).per_second
             rate = capacity * SHARE_OF_CAPACITY
             processes = {"candidates": process, "ingestion": fleet.ingestion, "embedding": fleet.embedding}
             figures = {
@@ -82,6 +83,17 @@ async def measure(fleet: Fleet, data: Data, seconds: float) -> dict[str, Any]:
                 "two_way": await two_way.measure(process.address, fleet.ingestion.address, call),
             }
     return figures
+
+
+def _computed(stub: pb_grpc.CandidatesServiceAsyncStub, users: Sequence[str]) -> Call:
+    """Returns calls that no kept answer can serve: each excludes another item, which there is not."""
+
+    async def call(number: int) -> pb.GetCandidatesResponse:
+        request = pb.GetCandidatesRequest(user_id=users[number % len(users)], k=Load({}).k, by_column=True)
+        request.filter.exclude_item_ids.append(f"none-{number}")
+        return await stub.GetCandidates(request, timeout=TIMEOUT_S)
+
+    return call
 
 
 async def _under_writes(processes: Processes, call: Call, rate: float, data: Data, seconds: float) -> dict[str, Any]:
