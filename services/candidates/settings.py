@@ -70,9 +70,9 @@ class CandidatesSettings(ServerSettings):
     """Learn how many places each source earns, with the stage `fit`: what merging by quotas needs."""
     per_source: int = Field(default=300, ge=1, le=MAX_CANDIDATES)
     """Items that each source proposes; more when that is too few for the asked k."""
-    weights: dict[str, float] = Field(default={"item_item": 0.5, "aligned_text": 0.3, "popular": 0.3, "trending": 0.3})
+    weights: dict[str, float] = Field(default={"item_item": 0.5, "aligned_text": 0.3, "popular": 0.15, "trending": 0.3})
     """What a source's places weigh in reciprocal rank fusion, a JSON object; 1 for those not named."""
-    new_item_share: float = Field(default=0.03, ge=0, le=1)
+    new_item_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the asked places kept for items without events in the training data, where a source proposes such."""
     rrf_k: int = Field(default=60, ge=1)
     """Constant of reciprocal rank fusion."""

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 
 from shared.data.limits import MAX_MESSAGE_BYTES
+from shared.rpc import interpreter
 from shared.rpc.interceptors import CallInterceptor
 from shared.rpc.lifecycle import LIVENESS, READINESS, Lifecycle
 from shared.telemetry import metrics
@@ -163,6 +164,7 @@ async def _serve_until_signal(app: ServiceApp, settings: ServerSettings, service
 def serve(build: Callable[[], ServiceApp], settings: ServerSettings, service: str) -> int:
     """Runs a service as this process until SIGTERM or SIGINT. Returns the exit code."""
     configure_logs(service, level=settings.log_level, json_lines=settings.log_json)
+    interpreter.settle()
     try:
         import uvloop
 

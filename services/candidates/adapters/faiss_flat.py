@@ -114,8 +114,13 @@ class FlatIndex:
     def vectors(self, rows: I64) -> F32:
         """Returns the vectors of these rows; NaN where there is none."""
         storage = self._storage
-        found = np.full((len(rows), self._dim), np.nan, np.float32)
         inside = rows < len(storage.filled)
+        found: F32
+        if inside.all():
+            found = storage.vectors[rows]
+            found[~storage.filled[rows]] = np.nan
+            return found
+        found = np.full((len(rows), self._dim), np.nan, np.float32)
         inside[inside] = storage.filled[rows[inside]]
         found[inside] = storage.vectors[rows[inside]]
         return found

@@ -135,7 +135,8 @@ class CandidateFinder:
             rows, scores = self._merge(version, asked, profile, query.k, method)
             ranks = ranks_in_lists([one.proposal.rows for one in asked], rows, len(allowed))
             evidence = Evidence(tuple(one.source.name for one in asked), ranks, _scores(asked, profile, rows))
-            ids = [version.table.ids[row] for row in rows.tolist()]
+            every_id = version.table.ids
+            ids = [every_id[row] for row in rows.tolist()]
             reports = tuple(one.report() for one in asked)
             reason = "" if len(rows) == query.k else _shortage(allowed, version.table.alive_count, len(rows))
             return CandidateSet(ids, scores, version.is_new(rows), evidence, reports, method, reason)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.candidates.sources.sums import DENSE_ROWS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,11 +30,24 @@ def fuse(lists: Sequence[I64], rrf_k: int, weights: Sequence[float] | None = Non
         return np.zeros(0, np.int64), np.zeros(0, np.float64)
     rows = np.concatenate(lists)
     own = [1.0] * len(lists) if weights is None else weights
-    shares = np.concatenate([w / (rrf_k + 1 + np.arange(len(one))) for one, w in zip(lists, own, strict=True)])
-    union, place = np.unique(rows, return_inverse=True)
-    scores: F64 = np.bincount(place, shares, minlength=len(union)).astype(np.float64)
-    order = np.lexsort((union, -scores))
+    by_rank = 1 / (rrf_k + 1 + np.arange(max(map(len, lists))))
+    shares = np.concatenate([weight * by_rank[: len(one)] for one, weight in zip(lists, own, strict=True)])
+    union, scores = _summed(rows, shares)
+    # The rows ascend: of equal scores the lower row stays first.
+    order = np.argsort(-scores, kind="stable")
     return union[order], scores[order]
+
+
+def _summed(rows: I64, shares: F64) -> tuple[I64, F64]:
+    """Returns the rows that come, ascending, and the sum of each one's shares."""
+    size = int(rows.max(initial=-1)) + 1
+    if size > DENSE_ROWS:
+        union, place = np.unique(rows, return_inverse=True)
+        return union, np.bincount(place, shares, minlength=len(union)).astype(np.float64)
+    comes = np.zeros(size, bool)
+    comes[rows] = True
+    union = np.flatnonzero(comes)
+    return union, np.bincount(rows, shares, minlength=size)[union].astype(np.float64)
 
 
 def with_new(rows: I64, scores: F64, is_new: Mask, k: int, share: float) -> tuple[I64, F64]:

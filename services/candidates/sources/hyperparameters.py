@@ -94,7 +94,7 @@ class ItemKnnParameters:
 class UserKnnParameters:
     """Of user-based nearest neighbours."""
 
-    searched: int = Field(default=100, ge=1)
+    searched: int = Field(default=70, ge=1)
     """Users that the index finds by their vectors; their likes are then compared one by one."""
     neighbours: int = Field(default=50, ge=1)
     """Users whose likes are added up, those of the largest cosine."""

@@ -67,7 +67,7 @@ async def test_every_source_that_can_says_something_of_every_candidate(client, l
     for candidate in answer.candidates:
         evidence = {one.source: one for one in candidate.evidence}
         assert {"aligned_text", "popular"} <= set(evidence)
-        weights = {"item_item": 0.5, "aligned_text": 0.3, "popular": 0.3}
+        weights = {"item_item": 0.5, "aligned_text": 0.3, "popular": 0.15}
         expected = sum(weights.get(one.source, 1) / (60 + one.rank) for one in evidence.values() if one.rank)
         assert candidate.score == pytest.approx(expected, rel=1e-5)
 
