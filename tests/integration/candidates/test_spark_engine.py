@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ import scipy.sparse as sp
 from services.candidates.adapters.faiss_flat import FlatIndex
 from services.candidates.adapters.faiss_indexes import FaissIndexes
 from services.candidates.adapters.parquet_log import ParquetLog
-from services.candidates.adapters.spark_java import has_java
+from services.candidates.adapters.spark_java import has_java, java_home
 from services.candidates.adapters.spark_session import spark_session
 from services.candidates.index.allowed import Allowed
 from services.candidates.index.parameters import IndexParameters
@@ -358,25 +359,42 @@ async def test_a_damaged_file_is_told_without_a_traceback(spark, tmp_path):
         spark_log(spark, log).events_by_item()
 
 
-def test_the_command_trains_and_publishes(tmp_path):
+def module(environment):
+    return [sys.executable, "-m", "services.candidates", "train", "--engine", "spark"], {
+        **environment,
+        "CANDIDATES_SPARK_MASTER": "local[2]",
+    }
+
+
+def spark_submit(environment):
+    """Java is found by `spark-submit` itself, before anything of ours runs: here it is told."""
+    program = ROOT / "services/candidates/submit/spark_train.py"
+    command = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]", str(program)]
+    told = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
+    return command, {**environment, **told, "PYSPARK_PYTHON": sys.executable}
+
+
+@pytest.mark.parametrize("start", [module, spark_submit])
+def test_the_command_trains_and_publishes(tmp_path, start):
     """Ingestion's export, the job with a JVM of its own, and a real encoder, though a tiny one."""
     asyncio.run(exported(tmp_path, movielens_events()[:4_000], movielens_items()[:400]))
     model = write_tiny_encoder(tmp_path / "model")
     own = {
+        **os.environ,
         "CANDIDATES_ARTIFACTS": str(tmp_path / "artifacts"),
-        "CANDIDATES_SPARK_MASTER": "local[2]",
         "CANDIDATES_SPARK_ALS__BLOCKS": "2",
         "CANDIDATES_ALS__ITERATIONS": "2",
         "CANDIDATES_SOURCES": "als,popular",
     }
     encoder = {"EMBEDDING_MODEL": str(model), "EMBEDDING_XLA_SHAPES": "[]"}
-    with ServiceProcess("embedding", encoder) as embedding:
+    with ServiceProcess("embedding", encoder) as embedding, java_home():
         embedding.wait_ready(240)
         own["CANDIDATES_EMBEDDING_ADDRESS"] = embedding.address
-        command = [sys.executable, "-m", "services.candidates", "train", "--protocol", "warm", "--stages", "serving"]
-        command += ["--engine", "spark", "--events", str(tmp_path / "export"), "--progress", "json"]
+        command, environment = start(own)
+        command += ["--protocol", "warm", "--stages", "serving"]
+        command += ["--events", str(tmp_path / "export"), "--progress", "json"]
         done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=240
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
         )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "stage=serving" in done.stdout
