@@ -60,6 +60,7 @@ def make_finder(settings: CandidatesSettings) -> CandidateFinder:
         rrf_k=settings.rrf_k,
         weights=settings.weights,
         new_item_share=settings.new_item_share,
+        late_item_share=settings.late_item_share,
         default=settings.asked_sources,
         by_quotas=settings.merge == "quotas",
     )

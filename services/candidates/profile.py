@@ -68,8 +68,8 @@ class Profile:
     times: F64 = field(default_factory=_no_times)
     """When each liked item had its last positive event, unix seconds; shape of `liked`, or empty: not known."""
     tried: I64 = field(default_factory=_no_rows)
-    """Rows of items with an event that is neither a like nor a DISLIKE, in the order of their last events: viewed,
-    rated low. They say what the user takes up, which is half of what the user will like next."""
+    """Rows of items with an event that is neither a like nor a DISLIKE, in the order of their last events: rated
+    low, played for a moment. They say what the user takes up, which is half of what the user will like next."""
     tried_times: F64 = field(default_factory=_no_times)
     """When those last events were, unix seconds; shape of `tried`, or empty: not known."""
     asked_at: float = 0.0

@@ -79,7 +79,8 @@ class CandidatesService:
         with stages.stage("history"):
             history = await self._history(query, is_live=is_live)
         live = self._versions.live
-        if query.history is not None or live is None or live.version is not version:
+        is_plain = query.history is None and query.as_of is None
+        if not is_plain or live is None or live.version is not version:
             return await self._workers.run(self._answer, version, None, query, history, stages)
         basis = live.basis(history)
         answer = live.answers.find(query, basis)

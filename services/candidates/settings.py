@@ -74,6 +74,8 @@ class CandidatesSettings(ServerSettings):
     """What a source's places weigh in reciprocal rank fusion, a JSON object; 1 for those not named."""
     new_item_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the asked places kept for items without events in the training data, where a source proposes such."""
+    late_item_share: float = Field(default=0.1, ge=0, le=1)
+    """The same for those of them that came after the training."""
     rrf_k: int = Field(default=60, ge=1)
     """Constant of reciprocal rank fusion."""
     pinned_versions: int = Field(default=3, ge=1)
@@ -81,13 +83,14 @@ class CandidatesSettings(ServerSettings):
     cached_profiles: int = Field(default=5_000, ge=1)
     """Users whose profile (folded-in vectors and the like, some 10 KB each) is kept in memory."""
     cached_answers: int = Field(default=2_000, ge=1)
-    """Answers kept for the same question asked again."""
+    """Answers kept for the same question asked again: some 100 KB each where there are 300 candidates, fewer of longer
+    ones."""
     answer_age_s: float = Field(default=0.5, ge=0, le=1)
     """How long an answer may be given again in any case, seconds; 0: never. The user's own events and deletions count
     at once, new and changed items after this time."""
     answer_age_unwritten_s: float = Field(default=30.0, ge=0, le=600)
     """How long an answer may be given again while no item is written and none becomes available or stops being so,
-    seconds; 0: never. Then only the likes of other users count after this time."""
+    seconds. Then only the likes of other users count after this time. With both 0 every answer is computed."""
     cached_users: int = Field(default=20_000, ge=1)
     """Histories kept in memory."""
     history_events: int = Field(default=1_000, ge=1, le=MAX_HISTORY)

@@ -10,13 +10,14 @@ import numpy as np
 
 from services.candidates.arrays import GrowingArray
 from services.candidates.catalogue.postings import Postings
+from services.candidates.catalogue.times import Times
 from services.candidates.index.allowed import Allowed
 from shared.errors import InvalidField, shown
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.candidates.arrays import F64, I64, Mask
+    from services.candidates.arrays import I64, Mask
     from shared.data.nouns import Item, ItemFilter
 
 MAX_SHOWN_NAMES = 20
@@ -43,8 +44,8 @@ class ItemTable:
         self._until = GrowingArray(np.zeros(0, np.float64), np.inf)
         self._windowed: set[int] = set()
         """Rows of items that are not available at all times: few, so that the others need no look at the clock."""
-        self._changes: F64 | None = None
-        """Times at which an item becomes available or stops being so, ascending; None: to be computed anew."""
+        self._changes = Times()
+        """When an item becomes available or stops being so; also of windows that were replaced since."""
         self._postings = Postings()
 
     def __len__(self) -> int:
@@ -84,13 +85,14 @@ class ItemTable:
         self._postings.add(row, item)
         if old is not None:
             self._postings.remove(row, old, but=item)
-        self._from.values[row] = -np.inf if item.available_from is None else item.available_from.timestamp()
-        self._until.values[row] = np.inf if item.available_until is None else item.available_until.timestamp()
-        has_window = item.available_from is not None or item.available_until is not None
-        if has_window or row in self._windowed:
-            self._changes = None
-        if has_window:
+        window = (
+            -np.inf if item.available_from is None else item.available_from.timestamp(),
+            np.inf if item.available_until is None else item.available_until.timestamp(),
+        )
+        self._from.values[row], self._until.values[row] = window
+        if np.isfinite(window).any():
             self._windowed.add(row)
+            self._changes.add(window)
         else:
             self._windowed.discard(row)
         self._alive.values[row] = True
@@ -140,12 +142,7 @@ class ItemTable:
 
     def next_change(self, time: float) -> float:
         """Returns when the availability of an item changes next after `time`, both unix seconds; infinity: never."""
-        changes = self._changes
-        if changes is None:
-            windowed = np.array(list(self._windowed), np.int64)
-            changes = np.sort(np.concatenate([self._from.values[windowed], self._until.values[windowed], [np.inf]]))
-            self._changes = changes
-        return float(changes[np.searchsorted(changes, time, side="right")])
+        return self._changes.after(time)
 
     def allowed(self, item_filter: ItemFilter, as_of: datetime, hidden: I64) -> Allowed:
         """Returns which rows may be recommended. Rows that come meanwhile are not among them.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from services.candidates.queries import CandidateAnswer, CandidateQuery
     from shared.data.nouns import HistoryEvent
 
-USUAL_CANDIDATES = 300
-"""Candidates of an answer, some 200 bytes each with the evidence of a dozen sources: long ones take several places."""
+USUAL_SIZE = 300
+"""Candidates of an answer, some 300 bytes each with the evidence of a dozen sources; longer ones take more places."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,20 @@ class Basis:
     """`ItemTable.removals`."""
     writes: int
     """`Version.writes`."""
-    changes_at: float
-    """When the availability of an item changes next, unix seconds."""
     mark: int
     """`Answers.mark`."""
+    clock: float
+    """Now, unix seconds."""
+    changes_at: float
+    """When the availability of an item changes next, unix seconds."""
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, eq=False)
 class _Given:
     answer: CandidateAnswer
     basis: Basis
-    at: float
+    size: int
 
 
 class Answers:
@@ -57,10 +60,10 @@ class Answers:
 
     def __init__(self, *, max_answers: int, ages: AnswerAges) -> None:
         self._max_answers = max_answers
-        self._ages = ages
-        self._longest = max(ages.always, ages.unwritten)
+        self._always = ages.always
+        self._unwritten = max(ages.always, ages.unwritten)
         self._given: OrderedDict[CandidateQuery, _Given] = OrderedDict()
-        self._candidates = 0
+        self._size = 0
         self._forgotten = 0
 
     def find(self, query: CandidateQuery, basis: Basis) -> CandidateAnswer | None:
@@ -68,7 +71,7 @@ class Answers:
         given = self._given.get(query)
         if given is None:
             return None
-        if self._is_good(given, basis):
+        if self._is_good(given.basis, basis):
             return given.answer
         self._drop(query)
         return None
@@ -79,30 +82,46 @@ class Answers:
         return self._forgotten
 
     def keep(self, query: CandidateQuery, basis: Basis, answer: CandidateAnswer) -> None:
-        """Remembers an answer, unless answers were forgotten since it was begun."""
-        if self._longest <= 0 or basis.mark != self._forgotten:
+        """Remembers an answer, unless answers were forgotten since it was begun, or one that was begun later is here.
+
+        Nor is one remembered that a source failed to take part in: the next may have it all.
+        """
+        if (
+            self._unwritten <= 0
+            or basis.mark != self._forgotten
+            or any(one.failed for one in answer.candidates.reports)
+        ):
+            return
+        before = self._given.get(query)
+        if before is not None and before.basis.at > basis.at:
             return
         self._drop(query)
-        self._given[query] = _Given(answer, basis, time.time())
-        self._candidates += len(answer.candidates.item_ids)
-        while len(self._given) > self._max_answers or self._candidates > USUAL_CANDIDATES * self._max_answers:
+        # The question is kept as well, with all the ids in it.
+        asked = len(query.score_item_ids) + len(query.item_filter.exclude_item_ids)
+        size = len(answer.candidates.item_ids) + asked
+        self._given[query] = _Given(answer, basis, size)
+        self._size += size
+        while self._given and self._is_too_much(basis.at):
             self._drop(next(iter(self._given)))
 
     def clear(self) -> None:
         """Forgets all answers."""
         self._forgotten += 1
         self._given.clear()
-        self._candidates = 0
+        self._size = 0
 
     def _drop(self, query: CandidateQuery) -> None:
         given = self._given.pop(query, None)
         if given is not None:
-            self._candidates -= len(given.answer.candidates.item_ids)
+            self._size -= given.size
 
-    def _is_good(self, given: _Given, basis: Basis) -> bool:
-        before, now = given.basis, time.time()
-        if before.events is not basis.events or before.removals != basis.removals:
+    def _is_too_much(self, now: float) -> bool:
+        oldest = next(iter(self._given.values()))
+        is_full = len(self._given) > self._max_answers or self._size > USUAL_SIZE * self._max_answers
+        return is_full or now - oldest.basis.at >= self._unwritten
+
+    def _is_good(self, before: Basis, now: Basis) -> bool:
+        if before.events is not now.events or before.removals != now.removals:
             return False
-        unwritten = before.writes == basis.writes and now < before.changes_at
-        # A clock that was set back makes an answer too new, which is as bad as too old.
-        return 0 <= now - given.at < (self._ages.unwritten if unwritten else self._ages.always)
+        is_unwritten = before.writes == now.writes and now.clock < before.changes_at
+        return now.at - before.at < (self._unwritten if is_unwritten else self._always)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ log = structlog.get_logger(__name__)
 
 BATCH = 64
 """Likes worked off in one go."""
+REST = 4.0
+"""It rests this many times as long as it worked: one more like moves an item a little, and answers need the cores."""
+LONGEST_REST_S = 1.0
 MAX_WAITING = 10_000
 """Likes that may wait; more push the oldest out: the next training learns from all of them."""
 
@@ -87,7 +91,9 @@ class Learner:
             self._wake.clear()
             while self._waiting:
                 self._under_way = dict(self._waiting.popitem(last=False) for _ in range(min(BATCH, self.waiting)))
+                begun = time.monotonic()
                 await self._work_off()
+                await asyncio.sleep(min(REST * (time.monotonic() - begun), LONGEST_REST_S))
 
     async def _work_off(self) -> None:
         users = {user_id for _, user_id in self._under_way}

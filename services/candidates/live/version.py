@@ -98,9 +98,10 @@ class LiveVersion:
 
     def basis(self, events: tuple[HistoryEvent, ...]) -> Basis:
         """Returns what an answer about this history rests on from now on."""
-        table = self.version.table
-        changes_at = table.next_change(time.time())
-        return Basis(events, table.removals, self.version.writes, changes_at, self.answers.mark)
+        table, now = self.version.table, time.time()
+        return Basis(
+            events, table.removals, self.version.writes, self.answers.mark, clock=now, changes_at=table.next_change(now)
+        )
 
     def start(self) -> None:
         """Starts following."""
@@ -123,6 +124,8 @@ class LiveVersion:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A cancelled task holds on to this object, which would hold on to the task: memory is for the next version.
+        self._tasks.clear()
 
     async def _rebuild(self) -> None:
         while True:

@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from services.candidates.merge.evidence import Evidence, ranks_by_score, ranks_in_lists
-from services.candidates.merge.fusion import fuse, with_new
+from services.candidates.merge.fusion import fuse, with_places_kept
 from services.candidates.ports import Proposal
 from services.candidates.queries import CandidateSet, MergeMethod, SourceReport
 from shared.data.nouns import SeenPolicy, temperature
@@ -87,6 +87,7 @@ class CandidateFinder:
         rrf_k: the constant of reciprocal rank fusion.
         weights: what a source's places weigh in the fusion; 1 for those not named.
         new_item_share: share of the asked places kept for items without events in the training data.
+        late_item_share: share of the asked places kept for those of them that came after the training.
         default: names of the sources asked when a request names none; those that a version lacks are left out.
         by_quotas: requests that name no method are merged by learned quotas where the version has them.
 
@@ -99,6 +100,7 @@ class CandidateFinder:
         rrf_k: int,
         weights: Mapping[str, float] = MappingProxyType({}),
         new_item_share: float = 0.0,
+        late_item_share: float = 0.0,
         default: Collection[str] = (),
         by_quotas: bool = False,
     ) -> None:
@@ -106,6 +108,7 @@ class CandidateFinder:
         self._rrf_k = rrf_k
         self._weights = weights
         self._new_item_share = new_item_share
+        self._late_item_share = late_item_share
         self._default = frozenset(default)
         self._by_quotas = by_quotas
 
@@ -193,7 +196,9 @@ class CandidateFinder:
             return version.quotas.merge(lists, k, temperature(profile.events), self._rrf_k)
         weights = [self._weights.get(one.source.name, 1.0) for one in asked]
         rows, scores = fuse([one.proposal.rows for one in asked], self._rrf_k, weights)
-        return with_new(rows, scores, version.is_new(rows), k, self._new_item_share)
+        is_new = version.is_new(rows)
+        kept = [(is_new & (rows >= version.trained_rows), self._late_item_share), (is_new, self._new_item_share)]
+        return with_places_kept(rows, scores, k, kept)
 
     def _ask(self, version: Version, names: Sequence[str]) -> list[_Asked]:
         """Returns the sources of these names, the default ones when there are none; those asked by name all propose.

@@ -50,23 +50,25 @@ def _summed(rows: I64, shares: F64) -> tuple[I64, F64]:
     return union, np.bincount(rows, shares, minlength=size)[union].astype(np.float64)
 
 
-def with_new(rows: I64, scores: F64, is_new: Mask, k: int, share: float) -> tuple[I64, F64]:
-    """Returns the first `k` of merged rows, the worst of them exchanged for new items until those have their share.
+def with_places_kept(rows: I64, scores: F64, k: int, kept: Sequence[tuple[Mask, float]]) -> tuple[I64, F64]:
+    """Returns the first `k` of merged rows, the worst of them exchanged until each kind has the places kept for it.
 
     Only one or two sources can speak for an item without events; added up, the others would always outvote them.
 
     Args:
         rows: int64 (n,), best first.
         scores: float64 (n,), falling.
-        is_new: bool (n,), the items without events.
         k: rows to return, at most.
-        share: share of the `k` places that is kept for new items, as far as there are some in `rows`.
+        kept: the kinds, the narrowest first: which rows are of it, bool (n,), and the share of the `k` places that is
+            kept for them, as far as there are some in `rows`.
 
     """
-    wanted = int(np.ceil(share * k)) - int(np.count_nonzero(is_new[:k]))
-    extra = k + np.flatnonzero(is_new[k:])[: max(wanted, 0)]
-    if not len(extra):
-        return rows[:k], scores[:k]
-    old = np.flatnonzero(~is_new[:k])
-    places = np.concatenate([np.setdiff1d(np.arange(k), old[len(old) - len(extra) :]), extra])
-    return rows[places], scores[places]
+    chosen = np.arange(len(rows)) < k
+    for of_kind, share in kept:
+        missing = int(np.ceil(share * k)) - int(np.count_nonzero(of_kind & chosen))
+        extra = np.flatnonzero(of_kind & ~chosen)[: max(missing, 0)]
+        if len(extra):
+            others = np.flatnonzero(chosen & ~of_kind)
+            chosen[others[len(others) - len(extra) :]] = False
+            chosen[extra] = True
+    return rows[chosen], scores[chosen]

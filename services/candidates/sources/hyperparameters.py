@@ -106,9 +106,10 @@ class UserKnnParameters:
     """Likes of a neighbour that are kept, the newest."""
     min_likes: int = Field(default=3, ge=1)
     """Users become neighbours with this many likes."""
-    tried_weight: float = Field(default=0.3, ge=0)
-    """Strength of an item that was only tried (see `AlsParameters.tried_weight`), on both sides; 0: likes alone count.
-    On MovieLens' validation split recall at 300 is .649 instead of .630, NDCG@10 .090 instead of .095."""
+    tried_weight: float = Field(default=0.3, ge=0, lt=1)
+    """Strength of an item that was only tried (see `AlsParameters.tried_weight`), of the user and, as far as training
+    saw them, of the others; it counts as a like for the other parameters. 0: likes alone count. On MovieLens'
+    validation split recall at 300 is .649 instead of .630, NDCG@10 .090 instead of .095."""
     max_live_users: int = Field(default=50_000, ge=1)
     """Users with likes from after the training that are kept, at most; those longest without a new one go first."""
 
@@ -170,7 +171,7 @@ class SequentialParameters:
     """The a-th newest like weighs a to the power of minus this."""
     recency_half_life_days: float = Field(default=3_650.0, gt=0)
     """Time before the user's newest like that halves a like's weight as well, days."""
-    tried_weight: float = Field(default=0.3, ge=0)
+    tried_weight: float = Field(default=0.3, ge=0, lt=1)
     """Strength of an item that was only tried (see `AlsParameters.tried_weight`) in the history that is continued; in
     training it is an item of the sequence as any other. 0: likes alone count. On MovieLens' validation split recall at
     300 is .652 instead of .636, NDCG@10 .112 instead of .115."""

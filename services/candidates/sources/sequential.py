@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,9 @@ class SequentialModel:
     @classmethod
     def fit(cls, likes: Likes, parameters: SequentialParameters) -> SequentialModel:
         """Counts the transitions of `likes`."""
+        if likes.tried is None:
+            # What the users of the training tried is not known: then what is asked about must be likes alone, too.
+            parameters = replace(parameters, tried_weight=0.0)
         indptr, columns, weights = transitions(likes.with_tried(parameters.tried_weight), parameters)
         return cls(indptr, columns, weights, len(np.unique(columns)), parameters)
 

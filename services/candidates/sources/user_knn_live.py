@@ -93,7 +93,7 @@ class LiveUsers:
             row = self._new_row(user_id)
         own = self._likes(row)
         before = own.columns == item
-        if (own.strengths[before] > np.float32(self._model.parameters.tried_weight)).any():
+        if (own.strengths[before] != np.float32(self._model.parameters.tried_weight)).any():
             return
         limit = self._model.parameters.newest_likes
         columns = np.append(own.columns[~before], np.int32(item))[-limit:]

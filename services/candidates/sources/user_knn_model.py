@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -47,6 +47,9 @@ class UserKnnModel:
     @classmethod
     def fit(cls, likes: Likes, factors: FoldIn, parameters: UserKnnParameters) -> UserKnnModel:
         """Keeps each user's newest likes, and folds users with enough of them in."""
+        if likes.tried is None:
+            # What the users of the training tried is not known: then what is asked about must be likes alone, too.
+            parameters = replace(parameters, tried_weight=0.0)
         likes = likes.with_tried(parameters.tried_weight)
         lengths = np.diff(likes.matrix.indptr).astype(np.int64)
         kept = np.arange(likes.matrix.nnz) >= np.repeat(np.cumsum(lengths) - parameters.newest_likes, lengths)

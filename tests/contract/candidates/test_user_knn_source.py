@@ -231,11 +231,20 @@ def test_a_like_of_what_was_tried_makes_it_a_like():
     dense = taste_matrix()
     dense[7] *= np.float32(EVERYBODY.tried_weight)
     item = int(np.flatnonzero(dense[7])[0])
-    source = opened(dense, EVERYBODY)
+    likes = replace(likes_of(dense), tried=sp.csr_matrix(dense.shape, dtype=np.float32))
+    model = UserKnnModel.fit(likes, Directions(), EVERYBODY)
+    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
     source.like(user_id(7), item, 0.0)
     dense[7, item] = 1
     scores = source.score(profile_of([item, 5, 7]), np.arange(N_ITEMS))
     np.testing.assert_allclose(scores, dense_scores(dense, np.array([item, 5, 7]), EVERYBODY), atol=1e-5)
+
+
+def test_nothing_that_was_tried_counts_where_training_knew_of_none():
+    mine = profile_of([1, 2, 3])
+    tried = replace(mine, tried=np.array([5, 9]), _kept={}, _kept_of_liked={})
+    source = opened(taste_matrix())
+    np.testing.assert_array_equal(source.score(tried, np.arange(N_ITEMS)), source.score(mine, np.arange(N_ITEMS)))
 
 
 def test_a_stranger_changes_nothing_for_me():

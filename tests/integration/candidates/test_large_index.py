@@ -28,10 +28,10 @@ SOON = {"rebuild_rows": 3, "rebuild_share": 0.0, "exact_rows": 5, "threads": 1}
 async def test_built_indexes_answer_as_flat_ones_and_stay_live(world, liked, kind):
     await world.train()
     history = liked("item-0", "item-3", "item-6")
-    async with world.candidates(answer_age_s=0) as client:
+    async with world.candidates(answer_age_s=0, answer_age_unwritten_s=0) as client:
         flat = await client.ids(history=history, k=30)
     await world.train(index=IndexParameters(type=kind, **SOON))
-    async with world.candidates(answer_age_s=0) as client:
+    async with world.candidates(answer_age_s=0, answer_age_unwritten_s=0) as client:
         info = await client.info()
         names = ("cf", "content", "als", "aligned_text")
         expected = [*((name, kind, 60) for name in names), ("user_knn", kind, 36)]
@@ -68,7 +68,7 @@ async def test_what_was_measured_is_in_the_manifest(world):
 
 async def test_a_built_index_of_users_follows_the_log_through_a_rebuild(world):
     await world.train(index=IndexParameters(type="ivf", **SOON))
-    async with world.candidates(answer_age_s=0) as client:
+    async with world.candidates(answer_age_s=0, answer_age_unwritten_s=0) as client:
         await world.write_events(*(one for number in range(4) for one in _likes(f"new-{number}", (1, 4, 7, 10, 13))))
         await world.ingestion.ForgetUser(ingestion_pb.ForgetUserRequest(user_id="user-7"))
 
@@ -106,7 +106,7 @@ async def test_of_few_items_and_many_users_only_the_index_of_users_is_built(worl
         flat = dict.fromkeys(("cf", "content", "als", "aligned_text"), ("flat", 60))
         assert types == {**flat, "user_knn": ("ivf", 76)}
         built = await _similar_users(client, "user-4")
-        # As a version is that was trained before sources had built indexes.
+        # A version without them: its indexes are filled.
         second = _published(world, manifest, _copied(world, manifest, tmp_path / "copy", ()))
 
         async def swapped():

@@ -26,7 +26,7 @@ def like(user, item, kind=EventType.LIKE, second=0):
 
 async def test_likes_teach_als_where_a_new_item_belongs(world, liked):
     await world.train()
-    async with world.candidates(answer_age_s=0) as client:
+    async with world.candidates(answer_age_s=0, answer_age_unwritten_s=0) as client:
         # What is written says western; those who take it up love space.
         await world.write_items(Item("misfiled", "western story", categories=("western",)))
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from services.candidates.catalogue.table import ItemTable
-from services.candidates.live.answers import USUAL_CANDIDATES, AnswerAges, Answers, Basis
+from services.candidates.live.answers import USUAL_SIZE, AnswerAges, Answers, Basis
 from services.candidates.live.learner import Learner
 from services.candidates.live.profiles import Profiles
 from services.candidates.merge.evidence import Evidence
-from services.candidates.queries import CandidateAnswer, CandidateQuery, CandidateSet, Served
+from services.candidates.queries import CandidateAnswer, CandidateQuery, CandidateSet, Served, SourceReport
 from services.candidates.workers import Workers
-from shared.data.nouns import EventType, HistoryEvent, Item, Temperature
+from shared.data.nouns import EventType, HistoryEvent, Item, ItemFilter, Temperature
 from shared.data.preferences import PreferenceRules
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -31,14 +31,15 @@ def table():
     return made
 
 
-def basis(answers, events=EVENTS, removals=0, writes=0, changes_at=float("inf")):
-    return Basis(events, removals, writes, changes_at, answers.mark)
+def basis(answers, events=EVENTS, removals=0, writes=0, at=100.0, clock=0.0, changes_at=float("inf")):
+    return Basis(events, removals, writes, answers.mark, clock, changes_at, at)
 
 
-def answer(candidates=1):
+def answer(candidates=1, **report):
     ids = [f"item-{number}" for number in range(candidates)]
     nothing = Evidence((), np.zeros((candidates, 0), np.int64), np.zeros((candidates, 0), np.float32))
-    found = CandidateSet(ids, np.zeros(candidates), np.zeros(candidates, bool), nothing, ())
+    reports = (SourceReport("als", 0, 0, **report),)
+    found = CandidateSet(ids, np.zeros(candidates), np.zeros(candidates, bool), nothing, reports)
     return CandidateAnswer(found, Temperature.WARM, Served("1", "flat-1", ()), START)
 
 
@@ -53,26 +54,29 @@ def test_an_answer_begun_before_a_forgetting_is_not_kept():
     assert answers.find(QUERY, basis(answers)) is kept
 
 
-def test_an_answer_is_given_again_while_nothing_it_rests_on_has_changed():
-    answers = Answers(max_answers=5, ages=AnswerAges(0.0, 60.0))
+@pytest.mark.parametrize(
+    ("change", "seconds"),
+    [
+        ({}, 30),
+        ({"events": (*EVENTS,)}, 0),
+        ({"removals": 1}, 0),
+        ({"writes": 1}, 5),
+        ({"clock": 11.0}, 5),
+        ({"removals": 1, "writes": 1}, 0),
+    ],
+)
+def test_an_answer_is_given_again_as_long_as_what_it_rests_on_allows(change, seconds):
+    answers = Answers(max_answers=5, ages=AnswerAges(5.0, 30.0))
+    for age in (0.0, 4.9, 5.1, 29.9, 30.1):
+        answers.keep(QUERY, basis(answers, changes_at=10.0), answer())
+        found = answers.find(QUERY, basis(answers, at=100.0 + age, **change))
+        assert (found is not None) == (age < seconds)
 
-    def found_after(**change):
-        answers.keep(QUERY, basis(answers), answer())
-        return answers.find(QUERY, basis(answers, **change)) is not None
 
-    assert found_after()
-    assert not found_after(events=(*EVENTS,))
-    assert not found_after(removals=1)
-    assert not found_after(writes=1)
-    answers.keep(QUERY, basis(answers, changes_at=time.time() - 1), answer())
-    assert answers.find(QUERY, basis(answers)) is None
-
-
-def test_writes_of_others_void_an_answer_after_the_shorter_age_only():
-    answers = Answers(max_answers=5, ages=AnswerAges(60.0, 0.0))
+def test_the_longer_age_is_at_least_the_shorter():
+    answers = Answers(max_answers=5, ages=AnswerAges(5.0, 0.0))
     answers.keep(QUERY, basis(answers), answer())
-    assert answers.find(QUERY, basis(answers, writes=1)) is not None
-    assert answers.find(QUERY, basis(answers, removals=1)) is None
+    assert answers.find(QUERY, basis(answers, at=104.0)) is not None
 
 
 def test_no_answer_is_kept_when_no_age_is_allowed():
@@ -81,34 +85,68 @@ def test_no_answer_is_kept_when_no_age_is_allowed():
     assert answers.find(QUERY, basis(answers)) is None
 
 
+def test_an_answer_that_a_source_is_missing_from_is_not_kept():
+    answers = Answers(max_answers=5, ages=AnswerAges(60.0, 60.0))
+    answers.keep(QUERY, basis(answers), answer(failed=True))
+    assert answers.find(QUERY, basis(answers)) is None
+
+
+def test_a_slow_answer_does_not_replace_one_that_was_begun_later():
+    answers = Answers(max_answers=5, ages=AnswerAges(60.0, 60.0))
+    later = answer()
+    answers.keep(QUERY, basis(answers, at=101.0, writes=1), later)
+    answers.keep(QUERY, basis(answers, at=100.0), answer())
+    assert answers.find(QUERY, basis(answers, at=102.0, writes=1)) is later
+
+
+def found_of(answers, queries, at=100.0):
+    return [answers.find(query, basis(answers, at=at)) is not None for query in queries]
+
+
 def test_too_many_answers_push_the_oldest_out():
     answers = Answers(max_answers=2, ages=AnswerAges(60.0, 60.0))
     queries = [CandidateQuery(name, None, 5) for name in "abc"]
     for query in queries:
         answers.keep(query, basis(answers), answer())
-    assert [answers.find(query, basis(answers)) is not None for query in queries] == [False, True, True]
+    assert found_of(answers, queries) == [False, True, True]
 
 
-def test_long_answers_take_the_places_of_several():
-    answers = Answers(max_answers=4, ages=AnswerAges(60.0, 60.0))
-    queries = [CandidateQuery(name, None, 5) for name in "abc"]
-    for query in queries:
-        answers.keep(query, basis(answers), answer(2 * USUAL_CANDIDATES))
-    assert [answers.find(query, basis(answers)) is not None for query in queries] == [False, True, True]
-    answers.keep(QUERY, basis(answers), answer(5 * USUAL_CANDIDATES))
-    assert answers.find(QUERY, basis(answers)) is None
+def test_long_answers_and_long_questions_take_the_places_of_several():
+    many = tuple(f"item-{number}" for number in range(2 * USUAL_SIZE))
+    long_answers = [(CandidateQuery(name, None, 5), answer(2 * USUAL_SIZE)) for name in "abc"]
+    scored = [(CandidateQuery(name, None, 5, score_item_ids=many), answer()) for name in "abc"]
+    excluding = [
+        (CandidateQuery(name, None, 5, item_filter=ItemFilter(exclude_item_ids=many)), answer()) for name in "abc"
+    ]
+    for asked in (long_answers, scored, excluding):
+        answers = Answers(max_answers=5, ages=AnswerAges(60.0, 60.0))
+        for query, given in asked:
+            answers.keep(query, basis(answers), given)
+        assert found_of(answers, [query for query, _ in asked]) == [False, True, True]
+
+
+def test_memory_is_given_back_when_answers_are_too_old():
+    answers = Answers(max_answers=5, ages=AnswerAges(5.0, 5.0))
+    old, new = answer(), CandidateQuery("new", None, 5)
+    gone = weakref.ref(old)
+    answers.keep(QUERY, basis(answers), old)
+    del old
+    answers.keep(new, basis(answers, at=106.0), answer())
+    assert gone() is None
+    assert found_of(answers, [new], at=106.0) == [True]
 
 
 def test_the_table_knows_when_an_availability_changes_next():
     made = table()
     assert made.next_change(0.0) == float("inf")
     made.put(Item("a", available_from=START, available_until=START + timedelta(hours=1)))
+    made.put(Item("b", available_until=START + timedelta(minutes=5)))
     opens = START.timestamp()
     assert made.next_change(opens - 1) == opens
-    assert made.next_change(opens) == opens + 3_600
+    assert made.next_change(opens) == opens + 300
+    assert made.next_change(opens + 299) == opens + 300
+    assert made.next_change(opens + 300) == opens + 3_600
     assert made.next_change(opens + 3_600) == float("inf")
-    made.put(Item("a"))
-    assert made.next_change(opens - 1) == float("inf")
 
 
 def test_a_profile_is_the_same_one_while_the_history_is():

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from services.candidates.catalogue.table import ItemTable
+from services.candidates.merge import fusion
 from services.candidates.merge.evidence import ranks_by_score, ranks_in_lists
 from services.candidates.merge.finder import FAILED, CandidateFinder
-from services.candidates.merge.fusion import fuse, with_new
+from services.candidates.merge.fusion import fuse, with_places_kept
 from services.candidates.ports import Proposal
 from services.candidates.profile import Profile
 from services.candidates.queries import CandidateQuery
@@ -73,11 +74,12 @@ def version_with(*sources):
     for number in range(400):
         table.put(Item(f"i{number}", "t"))
     return SimpleNamespace(
+        trained_rows=10**6,
         table=table,
         sources={source.name: source for source in sources},
         is_new=lambda rows: np.zeros(len(rows), bool),
         quotas=None,
-        about=SimpleNamespace(version="v"),
+        about=SimpleNamespace(trained_rows=10**6, version="v"),
     )
 
 
@@ -129,13 +131,34 @@ def test_scored_items_are_merged_by_their_places_among_each_other(popular):
 def test_new_items_have_their_share_of_the_places():
     rows, scores = np.arange(20), np.linspace(1, 0, 20)
     is_new = np.isin(rows, [4, 12, 15, 18])
-    kept, kept_scores = with_new(rows, scores, is_new, 10, 0.3)
-    assert kept.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 12, 15]
-    np.testing.assert_array_equal(kept_scores, scores[kept])
-    assert with_new(rows, scores, is_new, 10, 0.1)[0].tolist() == list(range(10))
-    assert with_new(rows, scores, is_new, 10, 1.0)[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 12, 15, 18]
-    assert with_new(rows, scores, np.ones(20, bool), 10, 1.0)[0].tolist() == list(range(10))
-    assert with_new(rows[:5], scores[:5], is_new[:5], 10, 1.0)[0].tolist() == list(range(5))
+
+    def kept(share, of=is_new, n=20):
+        return with_places_kept(rows[:n], scores[:n], 10, [(of[:n], share)])
+
+    assert kept(0.3)[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 12, 15]
+    np.testing.assert_array_equal(kept(0.3)[1], scores[kept(0.3)[0]])
+    assert kept(0.1)[0].tolist() == list(range(10))
+    assert kept(1.0)[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 12, 15, 18]
+    assert kept(1.0, np.ones(20, bool))[0].tolist() == list(range(10))
+    assert kept(1.0, n=5)[0].tolist() == list(range(5))
+
+
+def test_places_of_a_narrow_kind_count_for_the_wider_one():
+    rows, scores = np.arange(20), np.linspace(1, 0, 20)
+    is_new, is_late = np.isin(rows, [11, 12, 13, 14]), np.isin(rows, [13, 14])
+    late_and_new = [(is_late, 0.2), (is_new, 0.2)]
+    assert with_places_kept(rows, scores, 10, late_and_new)[0].tolist() == [*range(8), 13, 14]
+    late_and_new = [(is_late, 0.1), (is_new, 0.3)]
+    assert with_places_kept(rows, scores, 10, late_and_new)[0].tolist() == [*range(7), 11, 12, 13]
+
+
+def test_lists_of_large_tables_are_fused_as_those_of_small_ones(monkeypatch):
+    rng = np.random.default_rng(5)
+    lists = [rng.permutation(60)[:length].astype(np.int64) for length in (20, 0, 35, 7)]
+    small = fuse(lists, 60, [1.0, 1.0, 0.0, 0.3])
+    monkeypatch.setattr(fusion, "DENSE_ROWS", 0)
+    for one, other in zip(fuse(lists, 60, [1.0, 1.0, 0.0, 0.3]), small, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_weights_say_what_a_list_counts():

@@ -338,7 +338,9 @@ class GetCandidatesResponse(_message.Message):
 
     @_builtins.property
     def computed_at(self) -> _timestamp_pb2.Timestamp:
-        """When this was computed: a little before the call when an answer is given again because nothing it depends on has changed. The stages of `served_by` and the times of `sources` are of that computation."""
+        """When this was computed: up to 30 s before the call (half a second once an item was written) where the same was asked before and
+        neither the user's history nor what may be shown has changed since. The stages of `served_by` and the times of `sources` are of then.
+        """
 
     def __init__(
         self,
