@@ -82,6 +82,21 @@ async def test_a_new_item_shows(client, world):
     await shows(client, "user-0", "fresh", **SPACE)
 
 
+async def test_what_others_teach_of_a_new_item_shows(client, world):
+    await world.write_items(Item("misfiled", "western story"))
+
+    async def listed():
+        return (await client.info()).catalogue_items == 61
+
+    await client.until(listed)
+    asked = {"k": 60, "sources": ["als"]}
+    assert "misfiled" not in [one.item_id for one in (await kept(client, "user-0", **asked)).candidates]
+    now = datetime.now(UTC)
+    fans = [f"user-{number}" for number in range(3, 36, 3)]
+    await world.write_events(*(Event(fan, fan, "misfiled", EventType.LIKE, now) for fan in fans))
+    await shows(client, "user-0", "misfiled", **asked)
+
+
 async def test_an_item_shows_when_it_becomes_available_and_goes_when_it_ends(client, world):
     now = datetime.now(UTC)
     opens, ends = now + timedelta(seconds=2), now + timedelta(seconds=3)
