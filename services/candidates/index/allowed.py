@@ -53,3 +53,13 @@ class Allowed:
         shared = min(len(mask), len(narrowed))
         np.logical_and(self.mask[:shared], mask[:shared], out=narrowed[:shared])
         return Allowed(narrowed)
+
+    def from_row(self, row: int) -> Allowed:
+        """Returns which of these rows may come that are not before `row`; the others may not."""
+        narrowed = self.mask.copy()
+        narrowed[:row] = False
+        return Allowed(narrowed)
+
+    def has(self, rows: I64) -> Mask:
+        """Returns which of these rows of the table, (n,), may come: bool (n,)."""
+        return self.mask[rows]

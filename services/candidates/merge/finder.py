@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from services.candidates.merge.evidence import Evidence, ranks_by_score, ranks_i
 from services.candidates.merge.fusion import fuse, with_places_kept
 from services.candidates.ports import Proposal
 from services.candidates.queries import CandidateSet, MergeMethod, SourceReport
+from services.candidates.sources.nearest import NearestSource
 from shared.data.nouns import SeenPolicy, temperature
 from shared.errors import InvalidField, ModelMismatch
 from shared.telemetry import metrics
@@ -53,6 +55,17 @@ class _Asked:
         if self.proposes and not self.failed:
             with self._guarded():
                 self.proposal = self.source.propose(profile, n, allowed)
+
+    def lengthen(self, profile: Profile, n: int, allowed: Allowed) -> None:
+        """Puts the source's `n` best of these items at the end of its list, as far as they are not in it."""
+        listed = self.proposal
+        if self.failed or int(np.count_nonzero(allowed.has(listed.rows))) >= n:
+            return
+        with self._guarded():
+            more = self.source.propose(profile, n, allowed)
+            fresh = ~np.isin(more.rows, listed.rows)
+            rows = np.concatenate([listed.rows, more.rows[fresh]])
+            self.proposal = Proposal(rows, np.concatenate([listed.scores, more.scores[fresh]]), listed.reason)
 
     def score(self, profile: Profile, rows: I64) -> F32:
         scores = np.full(len(rows), np.nan, np.float32)
@@ -134,6 +147,9 @@ class CandidateFinder:
             self._propose(asked, profile, self._per_source, allowed)
             if self._per_source < query.k and _union(asked) < query.k:
                 self._propose(asked, profile, query.k, allowed)
+            late = allowed.from_row(version.trained_rows)
+            if late.count:
+                self._propose_late(asked, profile, math.ceil(self._late_item_share * query.k), late)
         with stages.stage("merge"):
             rows, scores = self._merge(version, asked, profile, query.k, method)
             ranks = ranks_in_lists([one.proposal.rows for one in asked], rows, len(allowed))
@@ -176,6 +192,15 @@ class CandidateFinder:
     def _propose(self, asked: Sequence[_Asked], profile: Profile, n: int, allowed: Allowed) -> None:
         for one in asked:
             one.propose(profile, n, allowed)
+
+    def _propose_late(self, asked: Sequence[_Asked], profile: Profile, n: int, late: Allowed) -> None:
+        """Adds the best items that came after the training to the lists of the sources that can speak for them.
+
+        Among all items they are outnumbered, and would not come into the lists that their places are filled from.
+        """
+        for one in asked:
+            if isinstance(one.source, NearestSource) and one.proposes:
+                one.lengthen(profile, n, late)
 
     def _method(self, version: Version, wanted: MergeMethod) -> MergeMethod:
         if wanted is MergeMethod.QUOTAS and version.quotas is None:

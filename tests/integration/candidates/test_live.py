@@ -73,6 +73,19 @@ async def test_a_new_item_is_recommended_to_who_it_fits(client, world, liked):
     assert info.model_version == client.version
 
 
+async def test_a_new_item_has_a_place_among_many_new_ones_and_short_lists(world, liked):
+    await world.train()
+    # Lists of five are full of the items of the genre that have likes, which fit better than any new one.
+    async with world.candidates(per_source=5, answer_age_s=0, answer_age_unwritten_s=0) as client:
+        others = [Item(f"other-{number}", f"western story {number} more") for number in range(40)]
+        await world.write_items(*others, Item("fresh", "space western story"))
+
+        async def placed():
+            return "fresh" in await client.ids(history=liked("item-0", "item-3", "item-6"), k=10)
+
+        await client.until(placed)
+
+
 async def test_a_changed_item_is_mapped_anew(client, world):
     assert all(int(one.split("-")[1]) % 3 == 0 for one in (await similar(client, "item-3", 5, "content")))
     await world.write_items(Item("item-3", "western story rewritten", categories=("western",)))
