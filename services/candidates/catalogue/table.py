@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_NAMES = 20
 """Attribute names that an error lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Alive:
+    """The rows that hold an item after so many writes to the table."""
+
+    writes: int
+    rows: Allowed
 
 
 class ItemTable:
@@ -47,6 +56,7 @@ class ItemTable:
         self._changes = Times()
         """When an item becomes available or stops being so; also of windows that were replaced since."""
         self._postings = Postings()
+        self._kept_alive: _Alive | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -153,20 +163,29 @@ class ItemTable:
             hidden: rows that must not come (the user has seen them).
 
         """
-        mask = self._alive.values.copy()
-        size = len(mask)
+        alive = self._all_alive()
+        size = len(alive)
         # Copied in one step of the interpreter: the writer may add to the set meanwhile.
         windowed = np.array(list(self._windowed), np.int64)
         windowed = windowed[windowed < size]
         time = as_of.timestamp()
-        mask[windowed] &= (self._from.values[windowed] <= time) & (time < self._until.values[windowed])
-        mask[hidden] = False
+        is_open = (self._from.values[windowed] <= time) & (time < self._until.values[windowed])
+        excluded = [row for one in item_filter.exclude_item_ids if (row := self.rows.get(one, size)) < size]
+        out = np.concatenate([windowed[~is_open], hidden, np.array(excluded, np.int64)])
+        if not item_filter.reads_items:
+            return alive.without(out) if len(out) else alive
+        mask = alive.mask.copy()
+        mask[out] = False
         self._postings.narrow(mask, item_filter)
-        for item_id in item_filter.exclude_item_ids:
-            row = self.rows.get(item_id)
-            if row is not None and row < size:
-                mask[row] = False
         return Allowed(mask)
+
+    def _all_alive(self) -> Allowed:
+        """Returns which rows hold an item of the catalogue: the same object until that changes."""
+        writes, size = self.writes, len(self._alive.values)
+        kept = self._kept_alive
+        if kept is None or kept.writes != writes or len(kept.rows) != size:
+            kept = self._kept_alive = _Alive(writes, Allowed(self._alive.values.copy()))
+        return kept.rows
 
 
 def fingerprint(item: Item) -> str:

@@ -71,7 +71,7 @@ class Delta:
         """
         ends = int(np.searchsorted(self.rows, len(allowed)))
         rows = self.rows[:ends]
-        chosen = allowed.mask[rows]
+        chosen = allowed.has(rows)
         scores = products_of(self.memory[: self.used], query)[self.slots[:ends]]
         rows, scores = rows[chosen], scores[chosen]
         places = best_places(rows, scores, n)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.candidates.sources.sums import DENSE_ROWS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,10 +33,20 @@ def ranks_in_lists(lists: Sequence[I64], rows: I64, table_size: int) -> I64:
     for column, own in enumerate(lists):
         if not len(own):
             continue
+        ranks[:, column] = _places(own, rows, table_size)
+    return ranks
+
+
+def _places(own: I64, rows: I64, table_size: int) -> I64:
+    """Returns the place of each row in one list that is not empty, counted from 1, 0 where absent: (rows,)."""
+    if table_size <= DENSE_ROWS:
         place = np.zeros(table_size, np.int64)
         place[own] = np.arange(1, len(own) + 1)
-        ranks[:, column] = place[rows]
-    return ranks
+        return place[rows]
+    # Of a large table the memory alone would take longer than the search.
+    order = np.argsort(own)
+    found = order[np.minimum(np.searchsorted(own, rows, sorter=order), len(own) - 1)]
+    return np.where(own[found] == rows, found + 1, 0)
 
 
 def ranks_by_score(scores: F32) -> I64:

@@ -57,15 +57,15 @@ class _Asked:
                 self.proposal = self.source.propose(profile, n, allowed)
 
     def lengthen(self, profile: Profile, n: int, allowed: Allowed) -> None:
-        """Puts the source's `n` best of these items at the end of its list, as far as they are not in it."""
+        """Puts the source's best of these items at the end of its list, until `n` of them are in it."""
         listed = self.proposal
-        if self.failed or int(np.count_nonzero(allowed.has(listed.rows))) >= n:
+        missing = n - int(np.count_nonzero(allowed.has(listed.rows)))
+        if self.failed or missing <= 0:
             return
         with self._guarded():
-            more = self.source.propose(profile, n, allowed)
-            fresh = ~np.isin(more.rows, listed.rows)
-            rows = np.concatenate([listed.rows, more.rows[fresh]])
-            self.proposal = Proposal(rows, np.concatenate([listed.scores, more.scores[fresh]]), listed.reason)
+            more = self.source.propose(profile, missing, allowed.without(listed.rows))
+            rows = np.concatenate([listed.rows, more.rows])
+            self.proposal = Proposal(rows, np.concatenate([listed.scores, more.scores]), listed.reason)
 
     def score(self, profile: Profile, rows: I64) -> F32:
         scores = np.full(len(rows), np.nan, np.float32)
@@ -147,8 +147,8 @@ class CandidateFinder:
             self._propose(asked, profile, self._per_source, allowed)
             if self._per_source < query.k and _union(asked) < query.k:
                 self._propose(asked, profile, query.k, allowed)
-            late = allowed.from_row(version.trained_rows)
-            if late.count:
+            if version.trained_rows < len(allowed):
+                late = allowed.from_row(version.trained_rows)
                 self._propose_late(asked, profile, math.ceil(self._late_item_share * query.k), late)
         with stages.stage("merge"):
             rows, scores = self._merge(version, asked, profile, query.k, method)

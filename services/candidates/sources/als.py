@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
 from services.candidates.arrays import GrowingArray
+from services.candidates.index.allowed import Allowed
 from services.candidates.ports import Proposal
 from services.candidates.sources.bm25 import Bm25
 from services.candidates.sources.kind import SourceKind
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from services.candidates.arrays import F32, I64, Mask
-    from services.candidates.index.allowed import Allowed
     from services.candidates.ports import AlsEngine, Source, VectorIndex
     from services.candidates.profile import Profile
     from services.candidates.sources.hyperparameters import AlsParameters
@@ -203,6 +203,7 @@ class AlsSource:
         self._model = model
         self._index = index
         self._known = GrowingArray(model.known, False)
+        self._allowed = Allowed(model.known)
         self.description = f"implicit ALS, {model.factors.shape[1]} factors, user folded in from the history"
 
     @property
@@ -213,14 +214,16 @@ class AlsSource:
     def set_learned(self, row: int, *, learned: bool) -> None:
         """Says whether the vector in the index of an item that training did not see is learned from likes by now."""
         self._known.grow(row + 1)
-        self._known.values[row] = learned
+        if self._known.values[row] != learned:
+            self._known.values[row] = learned
+            self._allowed = Allowed(self._known.values.copy())
 
     def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Searches the index of the "cf" space among the items with learned factors."""
         user = self._model.fold_in(profile)
         if not user.any():
             return Proposal.nothing(NO_LIKES)
-        return Proposal(*self._index.search(user, n, allowed.within(self._known.values)))
+        return Proposal(*self._index.search(user, n, allowed.within(self._allowed)))
 
     def score(self, profile: Profile, rows: I64) -> F32:
         """Returns inner products of user and item factors; NaN for items without learned ones."""

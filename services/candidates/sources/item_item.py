@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from services.candidates.index.allowed import Allowed
 from services.candidates.ports import Proposal
 from services.candidates.sources.co_occurrence import newest_likes
 from services.candidates.sources.item_item_sparse import fit_sparse
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from services.candidates.arrays import F32, I32, I64, Mask
-    from services.candidates.index.allowed import Allowed
     from services.candidates.ports import Source
     from services.candidates.profile import Profile
     from services.candidates.sources.hyperparameters import ItemItemParameters
@@ -139,13 +139,13 @@ class ItemItemSource:
 
     def __init__(self, model: ItemItemModel) -> None:
         self._model = model
-        self._n_items = int(np.count_nonzero(model.known))
+        self._known = Allowed(model.known)
         self.description = f"linear item-item model, {len(model.weights.weights):,} weights; {model.choice}"
 
     @property
     def n_items(self) -> int:
         """Items in the model."""
-        return self._n_items
+        return self._known.count
 
     def propose(self, profile: Profile, n: int, allowed: Allowed) -> Proposal:
         """Returns the allowed items with the largest sum of weights."""
@@ -157,7 +157,7 @@ class ItemItemSource:
             if len(rows) >= n:
                 return best(rows, scores, n)
         # Too few that the likes speak for: also those that they say nothing of, or nothing good.
-        rows = allowed.within(self._model.known).rows
+        rows = allowed.within(self._known).rows
         return best(rows, np.zeros(len(rows), np.float32) if sums is None else sums.at(rows), n)
 
     def score(self, profile: Profile, rows: I64) -> F32:

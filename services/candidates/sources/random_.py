@@ -158,7 +158,7 @@ def _drawn(shuffle: Shuffle, wanted: int, n_items: int, allowed: Allowed) -> I64
         more = (wanted - len(found)) * shuffle.size // allowed.count * 5 // 4 + 16
         numbers = shuffle.numbers(np.arange(drawn, min(drawn + more, shuffle.size)))
         numbers = numbers[numbers < min(n_items, len(allowed))]
-        found = np.concatenate([found, numbers[allowed.mask[numbers]]])
+        found = np.concatenate([found, numbers[allowed.has(numbers)]])
         drawn += more
     return found
 

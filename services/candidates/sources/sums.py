@@ -62,7 +62,7 @@ class Sums:
             return rows, self._values[rows]
         rows, values = self._rows, self._values
         known = (values > 0) & (rows < len(allowed))
-        known[known] = allowed.mask[rows[known]]
+        known[known] = allowed.has(rows[known])
         return rows[known], values[known]
 
 

@@ -111,7 +111,7 @@ class TopCounts(Generic[ScalarT]):
         if leaders is not None:
             rows = leaders.candidates
             rows = rows[rows < len(allowed)]
-            rows, values = self._best_of(rows[allowed.mask[rows]], n)
+            rows, values = self._best_of(rows[allowed.has(rows)], n)
             if 0 < n == len(rows) and (-float(values[-1]), int(rows[-1])) <= leaders.last:
                 return rows, values
         rows = allowed.rows

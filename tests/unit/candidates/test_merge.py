@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.candidates.catalogue.table import ItemTable
-from services.candidates.merge import fusion
+from services.candidates.merge import evidence, fusion
 from services.candidates.merge.evidence import ranks_by_score, ranks_in_lists
 from services.candidates.merge.finder import FAILED, CandidateFinder
 from services.candidates.merge.fusion import fuse, with_places_kept
@@ -159,6 +159,15 @@ def test_lists_of_large_tables_are_fused_as_those_of_small_ones(monkeypatch):
     monkeypatch.setattr(fusion, "DENSE_ROWS", 0)
     for one, other in zip(fuse(lists, 60, [1.0, 1.0, 0.0, 0.3]), small, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_ranks_in_large_tables_are_those_in_small_ones(monkeypatch):
+    rng = np.random.default_rng(6)
+    lists = [rng.permutation(60)[:length].astype(np.int64) for length in (20, 0, 60, 1)]
+    rows = rng.permutation(60)[:25].astype(np.int64)
+    small = ranks_in_lists(lists, rows, 60)
+    monkeypatch.setattr(evidence, "DENSE_ROWS", 0)
+    np.testing.assert_array_equal(ranks_in_lists(lists, rows, 60), small)
 
 
 def test_weights_say_what_a_list_counts():
