@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.candidates.targets import verdicts
+from benchmarks.candidates.writes import PHASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -71,14 +72,14 @@ def _serving(part: Mapping[str, Any]) -> str:
 
 def _writes(part: Mapping[str, Any]) -> str:
     rows = []
-    for name in ("quiet", "writes", "writes_of_the_asked_alone"):
-        own = part[name]
+    for load, name in ((load, phase) for load in part["loads"] for phase in PHASES):
+        own = part["loads"][load][name]
         written = ", ".join(f"{key} {value}" for key, value in own.get("written", {}).items())
         ratio = own.get("p99_to_quiet", 1)
         cores = ", ".join(f"{key} {value}" for key, value in own["cores"].items())
-        rows.append([name, own["calls_per_s"], *_latencies(own), ratio, own["failed"], cores, written])
+        rows.append([load, name, own["calls_per_s"], *_latencies(own), ratio, own["failed"], cores, written])
     text = f"Open loop at a third of capacity: {part['offered_per_s']} of {part['capacity_per_s']} calls/s.\n\n"
-    text += table(["", "calls/s", "p50 ms", "p99 ms", "p99 to quiet", "failed", "cores busy", "written"], rows)
+    text += table(["", "", "calls/s", "p50 ms", "p99 ms", "p99 to quiet", "failed", "cores busy", "written"], rows)
     phases = ("until_published", "while_loaded", "around_swap")
     swaps = [
         [name, part[name]["calls"], part[name]["failed"], part[name]["published_to_first_answer_s"]]

@@ -1,7 +1,9 @@
 """GetCandidates under writes and during a swap, on MovieLens, at a fixed rate that does not wait for answers.
 
-Quiet first, then with 1,000 events and 10 new items a second, then while a second version is trained and taken over,
-then while a third one is published without a training. Two-way writes: `two_way.py`.
+Quiet first, then with 1,000 events and 10 new items a second: once with calls whose answers are all computed, so that
+like is compared with like, and once as users call, where most of the quiet answers are given again and under writes
+hardly any. Then while a second version is trained and taken over, and while a third one is published without a
+training. Two-way writes: `two_way.py`.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ POPULATION = 10_000
 """Users who write; those who are asked about are among them."""
 SHARE_OF_CAPACITY = 1 / 3
 """Of the calls that can be answered when each is computed anew."""
+COMPUTED, AS_CALLED = "every answer computed", "as users call"
+PHASES = ("quiet", "writes", "writes_of_the_asked_alone")
 AROUND_SWAP_S = 1.0
 LONGEST_S = 900.0
 SWAP_WITHIN_S = 60.0
@@ -77,7 +81,10 @@ async def measure(fleet: Fleet, data: Data, seconds: float) -> dict[str, Any]:
             figures = {
                 "capacity_per_s": round(capacity, 1),
                 "offered_per_s": round(rate, 1),
-                **await _under_writes(processes, call, rate, data, seconds),
+                "loads": {
+                    COMPUTED: await _under_writes(processes, computed, rate, data, seconds),
+                    AS_CALLED: await _under_writes(processes, call, rate, data, seconds),
+                },
                 "swap_after_training": await _swap(call, rate, _train(fleet)),
                 "swap_alone": await _swap(call, rate, asyncio.to_thread(_republish, str(fleet.artifacts))),
                 "two_way": await two_way.measure(process.address, fleet.ingestion.address, call),
