@@ -1,4 +1,4 @@
-"""Memory and time of a process as Linux counts them.
+"""Memory and time of a process as Linux counts them, and the cores that it may run on.
 
 Not `resource.getrusage`: its peak cannot be set back, and that of a child begins with its parent's.
 """
@@ -6,7 +6,12 @@ Not `resource.getrusage`: its peak cannot be set back, and that of a child begin
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _KB_TO_MB = 1_024 / 1e6
 _SET_BACK = "5"
@@ -38,6 +43,30 @@ def cpu_seconds(pid: int) -> float:
     # The second field is the program's name in parentheses; user and system time are the 14th and 15th.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def core_of_its_own(pid: int, others: Iterable[int]) -> Iterator[None]:
+    """Leaves the first core to one process, and the rest to the others and to this one with what it starts meanwhile.
+
+    With a single core all share it.
+    """
+    every = sorted(os.sched_getaffinity(0))
+    rest = [*others, os.getpid()]
+    for one in rest:
+        _pin(one, every[1:] or every)
+    _pin(pid, every[:1])
+    try:
+        yield
+    finally:
+        for one in (pid, *rest):
+            _pin(one, every)
+
+
+def _pin(pid: int, cores: Iterable[int]) -> None:
+    # Each thread has cores of its own; one that is started later has those of its parent.
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def _status(name: str, pid: int | str) -> float:

@@ -75,7 +75,7 @@ def _writes(part: Mapping[str, Any]) -> str:
     for load, name in ((load, phase) for load in part["loads"] for phase in PHASES):
         own = part["loads"][load][name]
         written = ", ".join(f"{key} {value}" for key, value in own.get("written", {}).items())
-        ratio = own.get("p99_to_quiet", 1)
+        ratio = own["p99_to_quiet"]
         cores = ", ".join(f"{key} {value}" for key, value in own["cores"].items())
         rows.append([load, name, own["calls_per_s"], *_latencies(own), ratio, own["failed"], cores, written])
     text = f"Open loop at a third of capacity: {part['offered_per_s']} of {part['capacity_per_s']} calls/s.\n\n"

@@ -1,14 +1,16 @@
 """GetCandidates under writes and during a swap, on MovieLens, at a fixed rate that does not wait for answers.
 
-Quiet first, then with 1,000 events and 10 new items a second: once with calls whose answers are all computed, so that
-like is compared with like, and once as users call, where most of the quiet answers are given again and under writes
-hardly any. Then while a second version is trained and taken over, and while a third one is published without a
-training. Two-way writes: `two_way.py`.
+The service has a core of its own, as in a container of its own: what writes, keeps and embeds runs on the others. Quiet
+first, then with 1,000 events and 10 new items a second: once with calls whose answers are all computed, so that like is
+compared with like, and once as users call, where most of the quiet answers are given again and under writes hardly any.
+Then while a second version is trained and taken over, and while a third one is published without a training. Two-way
+writes: `two_way.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import tempfile
 import time
@@ -21,7 +23,7 @@ from fusionrec.channel import connect_aio
 
 from benchmarks.candidates import two_way
 from benchmarks.candidates.fleet import run_child
-from benchmarks.candidates.process import cpu_seconds
+from benchmarks.candidates.process import core_of_its_own, cpu_seconds
 from benchmarks.candidates.serving import TIMEOUT_S, Load, calls, shuffled
 from benchmarks.loadgen import closed_loop, open_loop
 from services.candidates.versions.version import KIND
@@ -70,55 +72,64 @@ class _Seen:
 async def measure(fleet: Fleet, data: Data, seconds: float) -> dict[str, Any]:
     """Measures all of it with the default settings; the version is trained already."""
     with fleet.candidates() as process:
-        async with connect_aio(process.address) as channel:
-            stub = pb_grpc.CandidatesServiceStub(channel)
-            call = calls(stub, shuffled(data.users), Load({}))
-            await closed_loop(call, concurrency=4, seconds=min(seconds, 5.0))
-            computed = _computed(stub, shuffled(data.users))
-            capacity = (await closed_loop(computed, concurrency=16, seconds=min(seconds, 5.0))).per_second
-            rate = capacity * SHARE_OF_CAPACITY
-            processes = {"candidates": process, "ingestion": fleet.ingestion, "embedding": fleet.embedding}
-            figures = {
-                "capacity_per_s": round(capacity, 1),
-                "offered_per_s": round(rate, 1),
-                "loads": {
-                    COMPUTED: await _under_writes(processes, computed, rate, data, seconds),
-                    AS_CALLED: await _under_writes(processes, call, rate, data, seconds),
-                },
-                "swap_after_training": await _swap(call, rate, _train(fleet)),
-                "swap_alone": await _swap(call, rate, asyncio.to_thread(_republish, str(fleet.artifacts))),
-                "two_way": await two_way.measure(process.address, fleet.ingestion.address, call),
-            }
-    return figures
+        processes = {"candidates": process, "ingestion": fleet.ingestion, "embedding": fleet.embedding}
+        others = [fleet.ingestion.process.pid, fleet.embedding.process.pid]
+        with core_of_its_own(process.process.pid, others):
+            async with connect_aio(process.address) as channel:
+                return await _measure(fleet, processes, pb_grpc.CandidatesServiceStub(channel), data, seconds)
+
+
+async def _measure(
+    fleet: Fleet, processes: Processes, stub: pb_grpc.CandidatesServiceAsyncStub, data: Data, seconds: float
+) -> dict[str, Any]:
+    call = calls(stub, shuffled(data.users), Load({}))
+    await closed_loop(call, concurrency=4, seconds=min(seconds, 5.0))
+    computed = _computed(stub, shuffled(data.users))
+    capacity = (await closed_loop(computed, concurrency=16, seconds=min(seconds, 5.0))).per_second
+    rate = capacity * SHARE_OF_CAPACITY
+    return {
+        "capacity_per_s": round(capacity, 1),
+        "offered_per_s": round(rate, 1),
+        "loads": await _under_writes(processes, {COMPUTED: computed, AS_CALLED: call}, rate, data, seconds),
+        "swap_after_training": await _swap(call, rate, _train(fleet)),
+        "swap_alone": await _swap(call, rate, asyncio.to_thread(_republish, str(fleet.artifacts))),
+        "two_way": await two_way.measure(processes["candidates"].address, processes["ingestion"].address, call),
+    }
 
 
 def _computed(stub: pb_grpc.CandidatesServiceAsyncStub, users: Sequence[str]) -> Call:
     """Returns calls that no kept answer can serve: each excludes another item, which there is not."""
+    asked = itertools.count()
 
     async def call(number: int) -> pb.GetCandidatesResponse:
         request = pb.GetCandidatesRequest(user_id=users[number % len(users)], k=Load({}).k, by_column=True)
-        request.filter.exclude_item_ids.append(f"none-{number}")
+        request.filter.exclude_item_ids.append(f"none-{next(asked)}")
         return await stub.GetCandidates(request, timeout=TIMEOUT_S)
 
     return call
 
 
-async def _under_writes(processes: Processes, call: Call, rate: float, data: Data, seconds: float) -> dict[str, Any]:
-    asked = data.users
-    others = [f"other-{number}" for number in range(max(0, POPULATION - len(asked)))]
-    quiet = await _while_written(processes, call, rate, seconds, None)
-    figures = {"quiet": quiet}
-    for name, users in {"writes": [*asked, *others], "writes_of_the_asked_alone": asked}.items():
-        options = {
-            "address": processes["ingestion"].address,
-            "users": users,
-            "items": [item.item_id for item in data.items],
-            "events_per_s": EVENTS_PER_S,
-            "items_per_s": ITEMS_PER_S,
-            "seconds": seconds + START_S,
-        }
-        figures[name] = await _while_written(processes, call, rate, seconds, options)
-        figures[name]["p99_to_quiet"] = round(figures[name]["p99_ms"] / quiet["p99_ms"], 2)
+async def _under_writes(
+    processes: Processes, loads: Mapping[str, Call], rate: float, data: Data, seconds: float
+) -> dict[str, Any]:
+    """Measures each load in each of `PHASES`; all are quiet before anything is written."""
+    others = [f"other-{number}" for number in range(max(0, POPULATION - len(data.users)))]
+    writers = dict(zip(PHASES, (None, [*data.users, *others], data.users), strict=True))
+    figures: dict[str, Any] = {load: {} for load in loads}
+    for phase, users in writers.items():
+        options = None
+        if users is not None:
+            options = {
+                "address": processes["ingestion"].address,
+                "users": users,
+                "items": [item.item_id for item in data.items],
+                "events_per_s": EVENTS_PER_S,
+                "items_per_s": ITEMS_PER_S,
+                "seconds": seconds + START_S,
+            }
+        for load, call in loads.items():
+            measured = figures[load][phase] = await _while_written(processes, call, rate, seconds, options)
+            measured["p99_to_quiet"] = round(measured["p99_ms"] / figures[load]["quiet"]["p99_ms"], 2)
     return figures
 
 

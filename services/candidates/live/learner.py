@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-BATCH = 64
-"""Likes worked off in one go."""
-REST = 4.0
+BATCH = 4
+"""Likes worked off in one go: more would hold up the answers of that moment."""
+REST = 9.0
 """It rests this many times as long as it worked: one more like moves an item a little, and answers need the cores."""
 LONGEST_REST_S = 1.0
 MAX_WAITING = 10_000
