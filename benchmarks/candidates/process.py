@@ -6,7 +6,7 @@ Not `resource.getrusage`: its peak cannot be set back, and that of a child begin
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,8 @@ def core_of_its_own(pid: int, others: Iterable[int]) -> Iterator[None]:
 def _pin(pid: int, cores: Iterable[int]) -> None:
     # Each thread has cores of its own; one that is started later has those of its parent.
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(thread.name), cores)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def _status(name: str, pid: int | str) -> float:
