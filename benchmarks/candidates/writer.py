@@ -1,6 +1,6 @@
 """Writes events and new items to ingestion at a steady rate, from a process of its own. `writes.py` starts it.
 
-Every tenth of a second one batch of events and one of items; it prints what it wrote and how late it was.
+Fifty times a second one batch of events, and one of items when some are due; it prints what it wrote and how late it was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-TICK_S = 0.1
+TICK_S = 0.02
 TIMEOUT_S = 10
 KINDS = (event_pb2.EVENT_TYPE_LIKE, event_pb2.EVENT_TYPE_VIEW)
 GENRES = ("Comedy", "Drama", "Action", "Thriller", "Romance", "Adventure", "Horror", "Crime")
@@ -59,9 +59,10 @@ class Writer:
         ]
         return pb.WriteEventsRequest(events=picked)
 
-    def items(self) -> pb.UpsertItemsRequest:
-        """Returns the new items of one tick: a title and a genre each."""
-        return pb.UpsertItemsRequest(items=[self._item() for _ in range(round(self._rate.items * TICK_S))])
+    def items(self, tick: int) -> pb.UpsertItemsRequest:
+        """Returns the new items of this tick, counted from 0: a title and a genre each."""
+        before, now = (int(ticks * self._rate.items * TICK_S) for ticks in (tick, tick + 1))
+        return pb.UpsertItemsRequest(items=[self._item() for _ in range(now - before)])
 
     def _item(self) -> item_pb2.Item:
         title = " ".join(["The", *(word.title() for word in self._random.sample(WORDS, 3))])
@@ -79,10 +80,11 @@ def run(address: str, writer: Writer, seconds: float) -> dict[str, float]:
             due = started + tick * TICK_S
             time.sleep(max(0.0, due - time.perf_counter()))
             late = max(late, time.perf_counter() - due)
-            events, items = writer.events(), writer.items()
+            events, items = writer.events(), writer.items(tick)
             try:
                 written["events"] += _accepted(stub.WriteEvents(events, timeout=TIMEOUT_S).results)
-                written["items"] += _accepted(stub.UpsertItems(items, timeout=TIMEOUT_S).results)
+                if items.items:
+                    written["items"] += _accepted(stub.UpsertItems(items, timeout=TIMEOUT_S).results)
             except grpc.RpcError:
                 written["failed"] += 1
         took = time.perf_counter() - started
