@@ -1,6 +1,7 @@
 """Writes events and new items to ingestion at a steady rate, from a process of its own. `writes.py` starts it.
 
-Fifty times a second one batch of events, and one of items when some are due; it prints what it wrote and how late it was.
+Fifty times a second one batch of events, and one of items when some are due; it prints what it wrote and how late it
+was.
 """
 
 from __future__ import annotations
