@@ -41,11 +41,11 @@ class Rate:
 class Writer:
     """Makes batches of random writes; the same seed makes the same ones, but for the ids of the items."""
 
-    def __init__(self, users: Sequence[str], items: Sequence[str], rate: Rate) -> None:
+    def __init__(self, users: Sequence[str], items: Sequence[str], rate: Rate, seed: int) -> None:
         self._users = users
         self._items = items
         self._rate = rate
-        self._random = random.Random(11)  # noqa: S311 (a load, not secrets)
+        self._random = random.Random(seed)  # noqa: S311 (a load, not secrets)
 
     def events(self) -> pb.WriteEventsRequest:
         """Returns the events of one tick: each a like or a view by a random user of a random item."""
@@ -105,7 +105,8 @@ def main() -> None:
     """Reads options from standard input as JSON, writes, prints what was written as JSON."""
     options = json.load(sys.stdin)
     rate = Rate(options["events_per_s"], options["items_per_s"])
-    print(json.dumps(run(options["address"], Writer(options["users"], options["items"], rate), options["seconds"])))
+    writer = Writer(options["users"], options["items"], rate, options["seed"])
+    print(json.dumps(run(options["address"], writer, options["seconds"])))
 
 
 if __name__ == "__main__":
