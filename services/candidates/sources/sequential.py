@@ -45,9 +45,7 @@ class SequentialModel:
     @classmethod
     def fit(cls, likes: Likes, parameters: SequentialParameters) -> SequentialModel:
         """Counts the transitions of `likes`."""
-        if likes.tried is None:
-            # What the users of the training tried is not known: then what is asked about must be likes alone, too.
-            parameters = replace(parameters, tried_weight=0.0)
+        parameters = replace(parameters, tried_weight=likes.weight_of_tried(parameters.tried_weight))
         indptr, columns, weights = transitions(likes.with_tried(parameters.tried_weight), parameters)
         return cls(indptr, columns, weights, len(np.unique(columns)), parameters)
 

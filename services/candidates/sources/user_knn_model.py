@@ -47,9 +47,7 @@ class UserKnnModel:
     @classmethod
     def fit(cls, likes: Likes, factors: FoldIn, parameters: UserKnnParameters) -> UserKnnModel:
         """Keeps each user's newest likes, and folds users with enough of them in."""
-        if likes.tried is None:
-            # What the users of the training tried is not known: then what is asked about must be likes alone, too.
-            parameters = replace(parameters, tried_weight=0.0)
+        parameters = replace(parameters, tried_weight=likes.weight_of_tried(parameters.tried_weight))
         likes = likes.with_tried(parameters.tried_weight)
         lengths = np.diff(likes.matrix.indptr).astype(np.int64)
         kept = np.arange(likes.matrix.nnz) >= np.repeat(np.cumsum(lengths) - parameters.newest_likes, lengths)

@@ -45,6 +45,13 @@ class Likes:
     tried_times: F64 = field(default_factory=lambda: np.zeros(0, np.float64))
     """When those were, float64 (tries,), unix seconds."""
 
+    def weight_of_tried(self, weight: float) -> float:
+        """Returns the strength that a model of these gives to what was only tried: `weight`, 0 where it is not known.
+
+        What learned of likes alone must be asked about likes alone, too.
+        """
+        return 0.0 if self.tried is None else weight
+
     def interactions(self, weight: float) -> sp.csr_matrix:
         """Returns the strengths with `weight` where an item was only tried: float32 CSR (users, items)."""
         if self.tried is None or weight <= 0:

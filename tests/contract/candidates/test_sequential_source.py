@@ -145,6 +145,12 @@ def test_what_was_tried_is_part_of_the_sequence():
     assert follows(without, [0], 3) == []
 
 
+def test_nothing_that_was_tried_counts_where_training_knew_of_none():
+    model = SequentialModel.fit(likes_of_orders([np.array([0, 1])] * 4, [START + np.arange(2.0)] * 4, 3), PARAMETERS)
+    assert follows(model, [0], 3) == [1]
+    assert follows(model, [], 3, tried=np.array([0])) == []
+
+
 def test_the_newest_like_weighs_most():
     orders = [np.array([0, 1])] * 4 + [np.array([2, 3])] * 4
     model = SequentialModel.fit(likes_of_orders(orders, [START + np.arange(2.0)] * 8, 4), PARAMETERS)
