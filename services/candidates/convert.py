@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.common.v1 import serving_pb2
 
-from services.candidates.convert_evidence import encode_evidence
 from services.candidates.queries import CandidateQuery, MergeMethod, SimilarQuery, UsersQuery
 from services.candidates.versions.version import KIND
 from shared.data import limits
@@ -26,14 +25,7 @@ from shared.rpc.convert import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.candidates.queries import (
-        CandidateAnswer,
-        CandidateSet,
-        Served,
-        ServiceInfo,
-        SimilarAnswer,
-        UsersAnswer,
-    )
+    from services.candidates.queries import Served, ServiceInfo, SimilarAnswer, UsersAnswer
 
 MAX_SOURCES = 32
 """Source names in one request: more than there are sources of any version."""
@@ -100,67 +92,6 @@ def _decode_merge_method(number: int, field: str) -> MergeMethod:
     return MergeMethod(number)
 
 
-def encode_candidates(answer: CandidateAnswer, *, by_column: bool) -> pb.GetCandidatesResponse:
-    """Returns the message of an answer, the candidates one by one or by column; nobody may write to it."""
-    if not by_column:
-        return _encode_answer(answer, by_column=False)
-    # Some bytes a candidate: an answer that is kept keeps them, too. One by one it is a hundred times that.
-    if not isinstance(answer.columns, pb.GetCandidatesResponse):
-        answer.columns = _encode_answer(answer, by_column=True)
-    return answer.columns
-
-
-def _encode_answer(answer: CandidateAnswer, *, by_column: bool) -> pb.GetCandidatesResponse:
-    message = pb.GetCandidatesResponse(
-        sources=[
-            pb.SourceReport(
-                source=one.source,
-                proposed=one.proposed,
-                compute_us=one.compute_us,
-                failed=one.failed,
-                reason=one.reason,
-            )
-            for one in answer.candidates.reports
-        ],
-        temperature=serving_pb2.UserTemperature.ValueType(answer.temperature),
-        served_by=_encode_served(answer.served),
-        merge_method=pb.MergeMethod.ValueType(answer.candidates.merge_method),
-        reason=answer.candidates.reason,
-        computed_at=encode_time(answer.computed_at),
-    )
-    if by_column:
-        _set_columns(message.columns, answer.candidates)
-    else:
-        _add_candidates(message, answer.candidates)
-    return message
-
-
-def encode_batch(answers: Iterable[CandidateAnswer], by_column: Iterable[bool]) -> pb.BatchGetCandidatesResponse:
-    """Returns the message of a batch's answers, each one by one or by column."""
-    pairs = zip(answers, by_column, strict=True)
-    return pb.BatchGetCandidatesResponse(responses=[encode_candidates(one, by_column=how) for one, how in pairs])
-
-
-def _set_columns(message: pb.CandidateColumns, found: CandidateSet) -> None:
-    evidence = found.evidence
-    message.item_ids.extend(found.item_ids)
-    message.scores = found.scores.astype("<f4").tobytes()
-    message.is_new = found.is_new.astype("u1").tobytes()
-    ranks, scores = evidence.ranks.astype("<i4").T, evidence.scores.astype("<f4").T
-    for name, own_ranks, own_scores in zip(evidence.names, ranks, scores, strict=True):
-        message.evidence.add(source=name, ranks=own_ranks.tobytes(), scores=own_scores.tobytes())
-
-
-def _add_candidates(message: pb.GetCandidatesResponse, found: CandidateSet) -> None:
-    # Added in place: a list of messages handed to the constructor would be copied, evidence and all.
-    add = message.candidates.add
-    columns = zip(
-        found.item_ids, found.scores.tolist(), found.is_new.tolist(), encode_evidence(found.evidence), strict=True
-    )
-    for item_id, score, is_new, evidence in columns:
-        add(item_id=item_id, score=score, is_new=is_new).MergeFromString(evidence)
-
-
 def decode_similar(message: pb.GetSimilarItemsRequest) -> SimilarQuery:
     """Returns the query.
 
@@ -193,7 +124,7 @@ def encode_similar(answer: SimilarAnswer) -> pb.GetSimilarItemsResponse:
     return pb.GetSimilarItemsResponse(
         items=[pb.SimilarItem(item_id=item_id, similarity=similarity) for item_id, similarity in pairs],
         space=answer.space,
-        served_by=_encode_served(answer.served),
+        served_by=encode_served(answer.served),
     )
 
 
@@ -218,7 +149,7 @@ def encode_users(answer: UsersAnswer) -> pb.GetSimilarUsersResponse:
     pairs = zip(answer.user_ids, answer.similarities, strict=True)
     return pb.GetSimilarUsersResponse(
         users=[pb.SimilarUser(user_id=user_id, similarity=similarity) for user_id, similarity in pairs],
-        served_by=_encode_served(answer.served),
+        served_by=encode_served(answer.served),
     )
 
 
@@ -276,7 +207,8 @@ def encode_info(info: ServiceInfo) -> pb.GetIndexInfoResponse:
     )
 
 
-def _encode_served(served: Served) -> serving_pb2.ServedBy:
+def encode_served(served: Served) -> serving_pb2.ServedBy:
+    """Returns the message of which version answered, and where the time went."""
     models = {KIND: served.version}
     if served.embedding_version:
         models["embedding"] = served.embedding_version

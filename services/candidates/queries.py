@@ -79,16 +79,14 @@ class Served:
     embedding_version: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class CandidateAnswer:
-    """The answer to a `CandidateQuery`."""
+    """The answer to a `CandidateQuery`: told from others by identity, as it can be given many times."""
 
     candidates: CandidateSet
     temperature: Temperature
     served: Served
     computed_at: datetime
-    columns: object = None
-    """Its message by column, as callers get it: made once, as an answer can be given many times."""
 
 
 @dataclass(frozen=True)

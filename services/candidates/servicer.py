@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as pb_grpc
 
 from services.candidates import convert
+from services.candidates.convert_answers import AnswerEncoder
 from shared.offload import offload
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
 
     def __init__(self, service: CandidatesService) -> None:
         self._service = service
+        self._encoder = AnswerEncoder()
 
     async def GetCandidates(  # noqa: N802 (name of the RPC)
         self, request: pb.GetCandidatesRequest, context: Context
@@ -34,8 +36,8 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
         query = await offload(convert.elements([request]), convert.decode_candidates, request)
         answer = await self._service.get_candidates(query)
         if len(answer.candidates.item_ids) > INLINE_CANDIDATES and not request.by_column:
-            return await asyncio.to_thread(convert.encode_candidates, answer, by_column=False)
-        return convert.encode_candidates(answer, by_column=request.by_column)
+            return await asyncio.to_thread(self._encoder.encode, answer, by_column=False)
+        return self._encoder.encode(answer, by_column=request.by_column)
 
     async def BatchGetCandidates(  # noqa: N802 (name of the RPC)
         self, request: pb.BatchGetCandidatesRequest, context: Context
@@ -45,7 +47,7 @@ class CandidatesServicer(pb_grpc.CandidatesServiceServicer):
         queries = await offload(convert.elements(request.requests), convert.decode_batch, request)
         answers = await self._service.batch_get_candidates(queries)
         by_column = [one.by_column for one in request.requests]
-        return await asyncio.to_thread(convert.encode_batch, answers, by_column)
+        return await asyncio.to_thread(self._encoder.encode_batch, answers, by_column)
 
     async def GetSimilarItems(  # noqa: N802 (name of the RPC)
         self, request: pb.GetSimilarItemsRequest, context: Context

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import weakref
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 
-from services.candidates.convert import encode_candidates
+from services.candidates.convert_answers import AnswerEncoder
 from services.candidates.convert_evidence import encode_evidence
 from services.candidates.merge.evidence import Evidence
 from services.candidates.queries import CandidateAnswer, CandidateSet, Served
@@ -80,7 +81,7 @@ def answer_of(evidence):
 
 def test_an_answer_has_each_candidate_with_its_own_evidence():
     evidence = evidence_of(3, unknown=0.3)
-    answer = encode_candidates(answer_of(evidence), by_column=False)
+    answer = AnswerEncoder().encode(answer_of(evidence), by_column=False)
     assert [(one.item_id, one.is_new) for one in answer.candidates] == [("a", False), ("b", True), ("c", False)]
     np.testing.assert_allclose([one.score for one in answer.candidates], [0.3, 0.2, 0.0], rtol=1e-6)
     for one, expected in zip(answer.candidates, message_by_message(evidence), strict=True):
@@ -89,10 +90,27 @@ def test_an_answer_has_each_candidate_with_its_own_evidence():
 
 
 def test_an_answer_given_again_is_the_same_in_both_forms():
-    made = answer_of(evidence_of(3, unknown=0.3))
-    by_column = encode_candidates(made, by_column=True)
-    assert encode_candidates(made, by_column=True) is by_column
-    one_by_one = encode_candidates(made, by_column=False)
+    encoder, made = AnswerEncoder(), answer_of(evidence_of(3, unknown=0.3))
+    by_column = encoder.encode(made, by_column=True)
+    one_by_one = encoder.encode(made, by_column=False)
     assert not one_by_one.HasField("columns")
     assert list(by_column.columns.item_ids) == [one.item_id for one in one_by_one.candidates]
     assert by_column.computed_at.ToDatetime(UTC) == made.computed_at
+    batch = encoder.encode_batch([made, made], [True, False])
+    assert list(batch.responses) == [by_column, one_by_one]
+
+
+def test_an_answer_given_again_by_column_is_encoded_once():
+    encoder, evidence = AnswerEncoder(), evidence_of(3)
+    made, equal = answer_of(evidence), answer_of(evidence)
+    message = encoder.encode(made, by_column=True)
+    assert encoder.encode(made, by_column=True) is message
+    assert encoder.encode(equal, by_column=True) is not message
+
+
+def test_what_is_encoded_keeps_no_answer_in_memory():
+    encoder, made = AnswerEncoder(), answer_of(evidence_of(3))
+    encoder.encode(made, by_column=True)
+    gone = weakref.ref(made)
+    del made
+    assert gone() is None
