@@ -19,6 +19,7 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as log_pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from shared.rpc import interpreter
 from shared.rpc.server import PortTaken, running
 from shared.testing.probe import ProbeApp
 from shared.testing.processes import ROOT, ServiceProcess, free_port
@@ -133,6 +134,30 @@ def test_sigterm_while_warming_ends_at_once():
         process.wait_live()
         assert process.health() == "NOT_SERVING"
         assert process.terminate() == 0
+
+
+SETTLED = """
+import gc, os, signal, sys
+from shared.rpc.server import serve
+from shared.testing.probe import ProbeApp, ProbeSettings
+
+class App(ProbeApp):
+    async def start(self, lifecycle):
+        print("settled", sys.getswitchinterval(), *gc.get_threshold(), file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.exit(serve(App, ProbeSettings(), "probe"))
+"""
+"""A server that says how its interpreter is set and ends."""
+
+
+def test_a_serving_process_has_the_interpreters_settings_of_one():
+    command = [sys.executable, "-c", SETTLED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (said,) = (line.split()[1:] for line in done.stderr.splitlines() if line.startswith("settled"))
+    assert float(said[0]) == pytest.approx(interpreter.SWITCH_INTERVAL_S)
+    assert tuple(map(int, said[1:])) == interpreter.GC_THRESHOLDS
 
 
 def test_a_taken_port_is_a_message_and_exit_code_1(process):
