@@ -87,6 +87,14 @@ class LiveSource(Protocol):
 
 
 @runtime_checkable
+class HearsDislikes(Protocol):
+    """A live source that also keeps items which users only tried. One writer, readers in other threads."""
+
+    def dislike(self, user_id: str, row: int) -> None:
+        """A user dislikes an item that the user is not known to like: a try of it does not count any more."""
+
+
+@runtime_checkable
 class ReadsTexts(Protocol):
     """A source with a space of its own that new items are placed in by what is written. One writer."""
 

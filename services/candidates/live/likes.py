@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from services.candidates.ports import HearsDislikes
+from shared.data.nouns import EventType
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -26,6 +29,9 @@ class LiveLikes:
     in memory and no further than the log. A like that is in neither counts again: one from before the training of a
     user whose history is not in memory (or is too long to hold it), or a dropped pair. So counts can run ahead of the
     truth between trainings, by one for each such repetition; the next training counts anew.
+
+    A DISLIKE of an item that is not known to be liked is told to those that keep what was only tried. A low rating is
+    not: training takes that as a try, too.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class LiveLikes:
         max_pairs: int = MAX_PAIRS,
     ) -> None:
         self._sources = sources
+        self._hear_dislikes = [source for source in sources if isinstance(source, HearsDislikes)]
         self._table = table
         self._histories = histories
         self._rules = rules
@@ -72,6 +79,9 @@ class LiveLikes:
                 source.take_back(event.user_id, row, liked_at)
             self._drop(event.user_id, row)
             return signal
+        if signal < 0 and event.type is EventType.DISLIKE:
+            for hearing in self._hear_dislikes:
+                hearing.dislike(event.user_id, row)
         return 0.0
 
     def grow(self, size: int) -> None:

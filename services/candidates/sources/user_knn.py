@@ -134,6 +134,10 @@ class UserKnnSource:
         """Takes a like out."""
         self._users.take_back(user_id, row)
 
+    def dislike(self, user_id: str, row: int) -> None:
+        """Takes out what the user only tried, as training leaves out what is disliked."""
+        self._users.take_back(user_id, row)
+
     def forget(self, user_id: str) -> None:
         """Takes the user out of the index and of memory; later likes are those of a new user."""
         self._users.forget(user_id)

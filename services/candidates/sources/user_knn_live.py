@@ -101,7 +101,7 @@ class LiveUsers:
         self._keep(row, _Own(columns, strengths, own.changed + 1))
 
     def take_back(self, user_id: str, item: int) -> None:
-        """Takes a like out, where it is."""
+        """Takes an item out of the user's likes, where it is one, or was tried."""
         row = self.row_of(user_id)
         if row is None:
             return

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from services.candidates.adapters.faiss_flat import FlatIndex
 from services.candidates.index.allowed import Allowed
-from services.candidates.ports import LiveSource
+from services.candidates.ports import HearsDislikes, LiveSource
 from services.candidates.profile import Profile
 from services.candidates.sources import sums
 from services.candidates.sources.hyperparameters import UserKnnParameters
@@ -240,6 +240,20 @@ def test_a_like_of_what_was_tried_makes_it_a_like():
     np.testing.assert_allclose(scores, dense_scores(dense, np.array([item, 5, 7]), EVERYBODY), atol=1e-5)
 
 
+def test_a_dislike_of_what_was_tried_takes_it_out():
+    dense, item = taste_matrix(), N_ITEMS - 1
+    tried = sp.csr_matrix((np.ones(1, np.float32), ([7], [item])), shape=dense.shape)
+    likes = replace(likes_of(dense), tried=tried, tried_sequence=np.array([item]), tried_times=np.zeros(1))
+    model = UserKnnModel.fit(likes, Directions(), EVERYBODY)
+    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
+    mine = profile_of(np.flatnonzero(dense[7])[:4])
+    assert source.score(mine, np.array([item]))[0] > 0
+    for name in (user_id(7), user_id(7), "nobody"):
+        source.dislike(name, item)
+    scores = source.score(mine, np.arange(N_ITEMS))
+    np.testing.assert_allclose(scores, dense_scores(dense, mine.liked, EVERYBODY), atol=1e-5)
+
+
 def test_nothing_that_was_tried_counts_where_training_knew_of_none():
     mine = profile_of([1, 2, 3])
     tried = replace(mine, tried=np.array([5, 9]), _kept={}, _kept_of_liked={})
@@ -328,7 +342,9 @@ def test_of_a_neighbour_the_newest_likes_are_kept():
 
 
 def test_it_learns_from_the_log():
-    assert isinstance(opened(taste_matrix()), LiveSource)
+    source = opened(taste_matrix())
+    assert isinstance(source, LiveSource)
+    assert isinstance(source, HearsDislikes)
 
 
 def test_without_users():

@@ -29,6 +29,31 @@ class Store:
         return self.histories.get(user_id, UserHistory((), 0))
 
 
+class Keeper:
+    """A live source that keeps what was tried: what it is told of the pairs of users and items."""
+
+    def __init__(self):
+        self.told = []
+
+    def grow(self, size):
+        pass
+
+    def like(self, user_id, row, at):
+        self.told.append(("like", user_id, row))
+
+    def take_back(self, user_id, row, at):
+        self.told.append(("take back", user_id, row))
+
+    def dislike(self, user_id, row):
+        self.told.append(("dislike", user_id, row))
+
+    def forget(self, user_id):
+        pass
+
+    def reset(self):
+        pass
+
+
 class Live:
     """The popularity of a catalogue of three items, trained with `trained` likes of each."""
 
@@ -39,13 +64,14 @@ class Live:
         self.popular = PopularSource(np.full(3, trained))
         self.store = Store()
         self.histories = LiveHistories(self.store, max_users=10, max_events=100)
-        self.likes = LiveLikes([self.popular], self.table, self.histories, RULES, max_pairs)
+        self.keeper = Keeper()
+        self.likes = LiveLikes([self.popular, self.keeper], self.table, self.histories, RULES, max_pairs)
         self.sequence = 100
         self.events = []
 
-    def happens(self, user, item, kind=EventType.LIKE):
+    def happens(self, user, item, kind=EventType.LIKE, value=None):
         self.sequence += 1
-        event = Event(f"e{self.sequence}", user, item, kind, START + timedelta(seconds=self.sequence))
+        event = Event(f"e{self.sequence}", user, item, kind, START + timedelta(seconds=self.sequence), value)
         self.likes.add(self.sequence, event)
         self.histories.add(self.sequence, event)
         self.events.append(event)
@@ -100,6 +126,17 @@ async def test_a_history_ahead_of_the_log_hides_no_like():
 def test_a_dislike_of_what_was_not_counted_takes_nothing_away():
     live = Live(trained=2)
     live.happens("u", "a", EventType.DISLIKE)
+    assert live.counts == [2, 2, 2]
+
+
+def test_a_dislike_of_what_may_have_been_tried_is_told_to_those_that_keep_it():
+    live = Live(trained=2)
+    live.happens("u", "b", EventType.DISLIKE)
+    # A low rating is a try, as training sees it.
+    live.happens("u", "c", EventType.RATING, 1.0)
+    live.happens("u", "a")
+    live.happens("u", "a", EventType.DISLIKE)
+    assert live.keeper.told == [("dislike", "u", 1), ("like", "u", 0), ("take back", "u", 0)]
     assert live.counts == [2, 2, 2]
 
 
