@@ -7,72 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
-from services.candidates.adapters.faiss_flat import FlatIndex
 from services.candidates.index.allowed import Allowed
 from services.candidates.ports import HearsDislikes, LiveSource
 from services.candidates.profile import Profile
 from services.candidates.sources import sums
-from services.candidates.sources.hyperparameters import UserKnnParameters
-from services.candidates.sources.own_vectors import filled
-from services.candidates.sources.user_knn import UserKnnSource
 from services.candidates.sources.user_knn_model import UserKnnModel
-from services.candidates.training.likes import Likes
 from shared.testing.candidate_source import N_ITEMS, N_USERS, CandidateSourceContract, taste_matrix
 
-EVERY = Allowed.everything(N_ITEMS)
-PARAMETERS = UserKnnParameters(searched=40, neighbours=15, shrinkage=2.0, min_likes=3)
-ALL = replace(PARAMETERS, searched=10 * N_USERS)
-"""The index finds everybody: the answer is that of exact neighbours."""
-
-
-class Directions:
-    """Vectors of users: the sum of fixed directions of the liked items. Items from N_ITEMS on are unknown."""
-
-    items = np.random.default_rng(8).standard_normal((N_ITEMS, 16)).astype(np.float32)
-
-    def fold_in(self, profile):
-        known = profile.liked < N_ITEMS
-        return (profile.strengths[known] @ self.items[profile.liked[known]]).astype(np.float32)
-
-
-def user_id(user):
-    return f"user-{user:03}"
-
-
-def likes_of(dense):
-    matrix = sp.csr_matrix(dense.astype(np.float32))
-    users = np.repeat(np.arange(len(dense)), np.diff(matrix.indptr))
-    # The newest like of everybody is that of the lowest row.
-    sequence = matrix.indices[np.lexsort((-matrix.indices, users))].astype(np.int64)
-    ids = tuple(map(user_id, range(len(dense))))
-    return Likes(matrix, (dense > 0).sum(axis=0).astype(np.int64), ids, sequence, np.arange(matrix.nnz, dtype=float))
-
-
-def opened(dense, parameters=ALL):
-    model = UserKnnModel.fit(likes_of(dense), Directions(), parameters)
-    return UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
-
-
-def profile_of(liked, user=""):
-    return Profile(np.asarray(liked, np.int64), np.ones(len(liked), np.float32), user_id=user)
-
-
-def dense_scores(likes, liked, parameters):
-    likes = likes.astype(np.float64)
-    own = np.zeros(likes.shape[1])
-    own[liked] = 1
-    vectors = likes @ Directions.items
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    near = np.argsort(-(vectors @ (own @ Directions.items)), kind="stable")[: parameters.searched]
-    near = np.sort(near[likes[near].sum(axis=1) >= parameters.min_likes])
-    norms = np.linalg.norm(likes[near], axis=1) * np.linalg.norm(own)
-    similarities = likes[near] @ own / (norms + parameters.shrinkage)
-    order = np.argsort(-similarities.astype(np.float32), kind="stable")[: parameters.neighbours]
-    weights = similarities[order] ** parameters.amplification
-    scores = weights @ likes[near[order]] / max(weights.sum(), 1e-9)
-    return np.where(scores > 0, scores, np.nan).astype(np.float32)
+from .neighbours import ALL, EVERY, PARAMETERS, dense_scores, fitted, likes_of, opened, profile_of, source_of, user_id
 
 
 class TestUserKnn(CandidateSourceContract):
@@ -85,14 +28,14 @@ class TestUserKnn(CandidateSourceContract):
         return Allowed(mask)
 
     def fit(self, likes):
-        return likes, UserKnnModel.fit(likes_of(likes), Directions(), self.parameters)
+        return likes, fitted(likes_of(likes), self.parameters)
 
     def stored(self, fitted, folder):
         fitted[1].save(folder)
         return fitted[0], UserKnnModel.load(folder)
 
     def source(self, fitted):
-        return UserKnnSource(fitted[1], Directions(), filled(FlatIndex, fitted[1].vectors), N_ITEMS)
+        return source_of(fitted[1])
 
     def oracle(self, fitted, liked):
         return dense_scores(fitted[0], liked, self.parameters)
@@ -203,64 +146,6 @@ def test_the_same_like_counts_once():
     assert "newcomer" not in source.similar_users(profile_of([1, 2]), 100)[0]
 
 
-EVERYBODY = replace(ALL, neighbours=N_USERS, min_likes=1)
-"""All users with a common like are neighbours: no ties to decide."""
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.25])
-def test_what_was_tried_counts_on_both_sides(weight):
-    dense = taste_matrix().astype(np.float64)
-    tried = sp.csr_matrix((np.ones(1, np.float32), ([7], [N_ITEMS - 1])), shape=dense.shape)
-    likes = replace(likes_of(dense), tried=tried, tried_sequence=np.array([N_ITEMS - 1]), tried_times=np.zeros(1))
-    own = np.flatnonzero(dense[7])[:4]
-    mine = Profile(own, np.ones(4, np.float32), tried=np.array([2]))
-    parameters = replace(EVERYBODY, tried_weight=weight)
-    model = UserKnnModel.fit(likes, Directions(), parameters)
-    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
-    dense[7, N_ITEMS - 1] = weight
-    asked = np.zeros(N_ITEMS)
-    asked[2], asked[own] = weight, 1.0
-    similarities = dense @ asked / (np.linalg.norm(dense, axis=1) * np.linalg.norm(asked) + parameters.shrinkage)
-    weights = similarities**parameters.amplification
-    expected = weights @ dense / weights.sum()
-    np.testing.assert_allclose(np.nan_to_num(source.score(mine, np.arange(N_ITEMS))), expected, atol=1e-5)
-    assert (expected[N_ITEMS - 1] > 0) == (weight > 0)
-
-
-def test_a_like_of_what_was_tried_makes_it_a_like():
-    dense = taste_matrix()
-    dense[7] *= np.float32(EVERYBODY.tried_weight)
-    item = int(np.flatnonzero(dense[7])[0])
-    likes = replace(likes_of(dense), tried=sp.csr_matrix(dense.shape, dtype=np.float32))
-    model = UserKnnModel.fit(likes, Directions(), EVERYBODY)
-    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
-    source.like(user_id(7), item, 0.0)
-    dense[7, item] = 1
-    scores = source.score(profile_of([item, 5, 7]), np.arange(N_ITEMS))
-    np.testing.assert_allclose(scores, dense_scores(dense, np.array([item, 5, 7]), EVERYBODY), atol=1e-5)
-
-
-def test_a_dislike_of_what_was_tried_takes_it_out():
-    dense, item = taste_matrix(), N_ITEMS - 1
-    tried = sp.csr_matrix((np.ones(1, np.float32), ([7], [item])), shape=dense.shape)
-    likes = replace(likes_of(dense), tried=tried, tried_sequence=np.array([item]), tried_times=np.zeros(1))
-    model = UserKnnModel.fit(likes, Directions(), EVERYBODY)
-    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
-    mine = profile_of(np.flatnonzero(dense[7])[:4])
-    assert source.score(mine, np.array([item]))[0] > 0
-    for name in (user_id(7), user_id(7), "nobody"):
-        source.dislike(name, item)
-    scores = source.score(mine, np.arange(N_ITEMS))
-    np.testing.assert_allclose(scores, dense_scores(dense, mine.liked, EVERYBODY), atol=1e-5)
-
-
-def test_nothing_that_was_tried_counts_where_training_knew_of_none():
-    mine = profile_of([1, 2, 3])
-    tried = replace(mine, tried=np.array([5, 9]), _kept={}, _kept_of_liked={})
-    source = opened(taste_matrix())
-    np.testing.assert_array_equal(source.score(tried, np.arange(N_ITEMS)), source.score(mine, np.arange(N_ITEMS)))
-
-
 def test_a_stranger_changes_nothing_for_me():
     source = opened(taste_matrix(), replace(PARAMETERS, searched=N_USERS))
     mine = profile_of([1, 2, 3, 77])
@@ -275,11 +160,11 @@ def test_a_stranger_changes_nothing_for_me():
 @pytest.mark.parametrize("stored", [False, True])
 def test_forgotten_users_are_gone(tmp_path, stored):
     dense = taste_matrix()
-    model = UserKnnModel.fit(likes_of(dense), Directions(), ALL)
+    model = fitted(likes_of(dense))
     if stored:
         model.save(tmp_path)
         model = UserKnnModel.load(tmp_path)
-    source = UserKnnSource(model, Directions(), filled(FlatIndex, model.vectors), N_ITEMS)
+    source = source_of(model)
     for item in (1, 2, 3, 140):
         source.like("newcomer", item, 0.0)
     mine = profile_of(np.flatnonzero(dense[7])[:6])
