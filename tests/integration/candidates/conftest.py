@@ -16,6 +16,7 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 
 from services.candidates.adapters.faiss_indexes import FaissIndexes
+from services.candidates.adapters.spark_session import spark_session
 from services.candidates.bootstrap import build
 from services.candidates.index.parameters import IndexParameters
 from services.candidates.settings import CandidatesSettings
@@ -185,3 +186,18 @@ async def trained(tmp_path_factory):
 @pytest.fixture
 def liked():
     return likes
+
+
+@pytest.fixture(scope="module")
+def spark():
+    """One for all tests of a module: it takes seconds to start."""
+    # Compiling well takes longer than all that these tests compute.
+    quick = {
+        "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": "-Xss8m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+    }
+    with spark_session("local[2]", quick) as session:
+        yield session

