@@ -38,10 +38,10 @@ class Keeper:
     def grow(self, size):
         pass
 
-    def like(self, user_id, row, at):
+    def like(self, user_id, row, at):  # noqa: ARG002 (the port's)
         self.told.append(("like", user_id, row))
 
-    def take_back(self, user_id, row, at):
+    def take_back(self, user_id, row, at):  # noqa: ARG002 (the port's)
         self.told.append(("take back", user_id, row))
 
     def dislike(self, user_id, row):
