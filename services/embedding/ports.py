@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from services.embedding.encoders.artifact import EncoderDescription
     from services.embedding.encoders.model import ModelFacts, TokenizedText
 
 
@@ -50,6 +52,20 @@ class LoadedModel:
 
     tokenizer: Tokenizer
     encoder: Encoder
+
+
+class EncoderKind(Protocol):
+    """Loads the artifacts of one kind of encoder."""
+
+    def load(
+        self, folder: Path, description: EncoderDescription, version: str, go_on: Callable[[], None]
+    ) -> LoadedModel:
+        """Returns the encoder of an artifact's folder, named `version`. Blocks; `go_on` is as with `ModelLoader`.
+
+        Raises:
+            ModelUnusable: missing files, damaged ones, shapes that do not fit; the message says which.
+
+        """
 
 
 class ModelLoader(Protocol):

@@ -19,7 +19,7 @@ class ModelFacts:
     version: str
     """Changes whenever the same text could give another vector."""
     family: str
-    """"bert", "roberta", …"""
+    """"bert", "roberta", "gpt2", …; the kind again where there are no families."""
     dim: int
     """Length of the vectors."""
     max_tokens: int
@@ -30,6 +30,8 @@ class ModelFacts:
     """SHA-256 of the weights, hex."""
     engine: str
     """What computes, with its version."""
+    kind: str = "bert"
+    """Kind of encoder: "bert", "gpt", "bow", "tfidf", "word2vec"."""
     pooling: str = POOLING
     """How token vectors become one."""
     normalized: bool = True
