@@ -10,21 +10,31 @@ import structlog
 from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
 
-from services.embedding.adapters.keras_bert import KerasModelLoader
+from services.embedding.adapters.base_model import BaseModel
+from services.embedding.adapters.keras_bert_kind import BertKind
+from services.embedding.adapters.keras_gpt import GptKind
 from services.embedding.batching.batcher import Batcher
 from services.embedding.cache.lru import VectorCache
+from services.embedding.encoders import term_kind
+from services.embedding.encoders.artifact import ARTIFACT_KIND
 from services.embedding.encoders.model import ModelUnusable
+from services.embedding.encoders.registry import Encoders
 from services.embedding.servicer import EmbeddingServicer
 from services.embedding.serving.embedder import Embedder
 from services.embedding.serving.state import ServingState
+from services.embedding.versions.keeper import Versions
+from services.embedding.versions.served import Served
+from services.embedding.versions.source import VersionSource
+from shared.artifacts import ArtifactStore, ArtifactWatcher
 from shared.errors import ShuttingDown
 from shared.rpc.context import seconds_left
 
 if TYPE_CHECKING:
     import grpc.aio
 
-    from services.embedding.ports import LoadedModel, ModelLoader
+    from services.embedding.ports import LoadedModel
     from services.embedding.settings import EmbeddingSettings
+    from shared.artifacts import Loaded
     from shared.rpc.server import Lifecycle
 
 SERVICE = "embedding"
@@ -37,68 +47,125 @@ class EmbeddingApp:
 
     service_names: tuple[str, ...] = (pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name,)
 
-    def __init__(self, settings: EmbeddingSettings, loader: ModelLoader) -> None:
+    def __init__(self, settings: EmbeddingSettings) -> None:
         self._settings = settings
-        self._loader = loader
+        self._cache = VectorCache(settings.cache_texts)
         self._state = ServingState()
-        self._batcher: Batcher | None = None
+        store = ArtifactStore(settings.artifacts) if settings.artifacts else None
+        encoders = make_encoders(settings)
+        base = BaseModel(settings.model, encoders, pooling=settings.pooling, max_tokens=settings.max_tokens)
+        self._source = VersionSource(store, base, encoders)
+        self._versions = Versions(
+            self._source, self._serving, max_others=settings.loaded_versions, go_on=self._state.go_on
+        )
+        self._watcher = None if store is None else self._watch(store)
+        self._watching: asyncio.Task[None] | None = None
+        self._lifecycle: Lifecycle | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
-        rpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(self._state), server)
+        rpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(self._versions, self._state), server)
 
     async def start(self, lifecycle: Lifecycle) -> None:
         """Loads and warms the model off the event loop; a model that cannot be used leaves the process up."""
+        self._lifecycle = lifecycle
         self._state.stopping = lifecycle.stopping
+        if not await self._has_artifact():
+            await self._start_base(lifecycle)
+        if self._watcher is not None and not lifecycle.stopping.is_set():
+            await self._watcher.check()
+            self._watching = asyncio.create_task(self._watcher.run())
+
+    async def stop(self) -> None:
+        """Ends the watcher and the batchers' threads."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._versions.close()
+
+    async def _has_artifact(self) -> bool:
+        try:
+            return await asyncio.to_thread(self._source.has_current)
+        except OSError:
+            # It may have one: the watcher says that the store does not answer, and goes on asking.
+            return True
+
+    async def _start_base(self, lifecycle: Lifecycle) -> None:
         started = time.perf_counter()
         try:
-            model = await asyncio.to_thread(self._load)
+            await self._versions.adopt_base()
         except ShuttingDown:
             return
         except ModelUnusable as unusable:
-            self._state.reason = str(unusable)
+            self._versions.reason = str(unusable)
             cause = repr(unusable.__cause__)
             log.error("model unusable", model=self._settings.model, reason=str(unusable), cause=cause)  # noqa: TRY400 (a wrong folder is no defect: a line, not a traceback)
             await lifecycle.not_ready(str(unusable))
             return
-        if lifecycle.stopping.is_set():
-            return
-        self._serve_with(model)
-        facts = model.encoder.facts
-        seconds = round(time.perf_counter() - started, 1)
-        log.info("model warm", version=facts.version, family=facts.family, engine=facts.engine, seconds=seconds)
-        await lifecycle.ready()
+        if not lifecycle.stopping.is_set():
+            self._say_warm(time.perf_counter() - started)
+            await lifecycle.ready()
 
-    async def stop(self) -> None:
-        """Ends the batcher's thread."""
-        if self._batcher is not None:
-            await asyncio.to_thread(self._batcher.close)
+    def _watch(self, store: ArtifactStore) -> ArtifactWatcher:
+        return ArtifactWatcher(
+            store,
+            ARTIFACT_KIND,
+            service=SERVICE,
+            on_loaded=self._use,
+            on_failed=self._cannot_use,
+            poll_s=self._settings.artifacts_poll_s,
+            optional=True,
+        )
 
-    def _load(self) -> LoadedModel:
-        model = self._loader.load(self._state.go_on)
-        log.info("model loaded, warming up", shapes=len(self._settings.xla_shapes))
-        model.encoder.warm(self._state.go_on)
-        return model
+    async def _use(self, loaded: Loaded) -> None:
+        started = time.perf_counter()
+        await self._versions.adopt(loaded)
+        self._say_warm(time.perf_counter() - started)
+        if self._lifecycle is not None:
+            await self._lifecycle.ready()
 
-    def _serve_with(self, model: LoadedModel) -> None:
+    async def _cannot_use(self, reason: str) -> None:
+        current = self._versions.current
+        self._versions.reason = reason
+        if current is not None:
+            log.warning("staying on the last good version", version=current.version, reason=reason)
+        elif self._lifecycle is not None:
+            log.error("model unusable", reason=reason)
+            await self._lifecycle.not_ready(reason)
+
+    def _say_warm(self, seconds: float) -> None:
+        if self._versions.current is not None:
+            facts = self._versions.current.embedder.facts
+            what = {"version": facts.version, "encoder": facts.kind, "family": facts.family, "engine": facts.engine}
+            log.info("model warm", **what, seconds=round(seconds, 1))
+
+    def _serving(self, model: LoadedModel) -> Served:
         settings = self._settings
-        self._batcher = Batcher(
+        batcher = Batcher(
             model.encoder,
             buckets=settings.buckets,
             batch_texts=settings.batch_texts,
             batch_tokens=settings.batch_tokens,
             queue_texts=settings.queue_texts,
         )
-        cache = VectorCache(settings.cache_texts)
-        self._state.serve_with(Embedder(model.tokenizer, self._batcher, cache, model.encoder.facts, seconds_left))
+        # One cache for all versions: its keys hold the version, and its bound is that of the memory.
+        embedder = Embedder(model.tokenizer, batcher, self._cache, model.encoder.facts, seconds_left)
+        return Served(model, batcher, embedder)
+
+
+def make_encoders(settings: EmbeddingSettings) -> Encoders:
+    """Returns every kind of encoder, with the engines of the settings."""
+    shapes, threads = settings.xla_shapes, settings.intra_op_threads
+    terms = term_kind.TermKind()
+    return Encoders(
+        {
+            "bert": BertKind(shapes=shapes, threads=threads),
+            "gpt": GptKind(shapes=shapes, threads=threads),
+            **dict.fromkeys(term_kind.NAMES, terms),
+        }
+    )
 
 
 def build(settings: EmbeddingSettings) -> EmbeddingApp:
-    """Returns the service, wired."""
-    loader = KerasModelLoader(
-        settings.model,
-        max_tokens=settings.max_tokens,
-        shapes=settings.xla_shapes,
-        threads=settings.intra_op_threads,
-    )
-    return EmbeddingApp(settings, loader)
+    """Returns the service, wired. Call it in the event loop."""
+    return EmbeddingApp(settings)

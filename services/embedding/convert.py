@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusionrec.common.v1 import error_pb2
+from fusionrec.common.v1 import error_pb2, serving_pb2
 from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 
 from services.embedding.batching.job import Priority
 from shared.data import limits
 from shared.data.validation import check_count, check_text
 from shared.errors import InvalidField, LimitExceeded
-from shared.rpc.convert import encode_served_by, encode_vector
+from shared.rpc.convert import encode_served_by, encode_time, encode_vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusionrec.common.v1 import serving_pb2
-
     from services.embedding.encoders.model import ModelFacts
     from services.embedding.serving.embedder import EmbedOutcome, TextResult
+    from services.embedding.versions.source import VersionNote
     from shared.errors import Violation
+
+MAX_VERSION_BYTES = 128
 
 
 def decode_texts(texts: Sequence[str]) -> list[str]:
@@ -38,6 +39,16 @@ def decode_texts(texts: Sequence[str]) -> list[str]:
         hint = "send fewer texts in a call"
         raise LimitExceeded("texts", f"{total} bytes in all", f"{limits.MAX_EMBED_TOTAL_BYTES} bytes in all", hint)
     return decoded
+
+
+def decode_version(name: str) -> str:
+    """Returns the version that is asked for; empty means the current one.
+
+    Raises:
+        LimitExceeded: longer than a version's name can be.
+
+    """
+    return check_text(name, "model_version", MAX_VERSION_BYTES)
 
 
 def decode_priority(number: int) -> Priority:
@@ -64,8 +75,10 @@ def encode_stream_outcome(batch_id: int, outcome: EmbedOutcome) -> pb.EmbedStrea
     return pb.EmbedStreamResponse(batch_id=batch_id, embeddings=_embeddings(outcome), served_by=_served_by(outcome))
 
 
-def encode_facts(facts: ModelFacts, cached_texts: int) -> pb.GetModelInfoResponse:
-    """Returns what callers may know of the loaded model."""
+def encode_facts(
+    facts: ModelFacts, cached_texts: int, versions: Sequence[VersionNote] = (), reason: str = ""
+) -> pb.GetModelInfoResponse:
+    """Returns what callers may know of a loaded model, of the versions there are, and why not the newest is served."""
     return pb.GetModelInfoResponse(
         version=facts.version,
         family=facts.family,
@@ -79,6 +92,20 @@ def encode_facts(facts: ModelFacts, cached_texts: int) -> pb.GetModelInfoRespons
         max_text_bytes=limits.MAX_EMBED_TEXT_BYTES,
         engine=facts.engine,
         cached_texts=cached_texts,
+        kind=facts.kind,
+        versions=[_version(one) for one in versions],
+        status_reason=reason,
+    )
+
+
+def _version(note: VersionNote) -> serving_pb2.VersionInfo:
+    return serving_pb2.VersionInfo(
+        version=note.version,
+        created_at=None if note.created_at is None else encode_time(note.created_at),
+        labels=dict(note.labels),
+        lineage=dict(note.lineage),
+        data_sequence=note.data_sequence,
+        is_current=note.is_current,
     )
 
 

@@ -69,7 +69,15 @@ class EncoderKind(Protocol):
 
 
 class ModelLoader(Protocol):
-    """Finds and loads the model."""
+    """Finds and loads the model of the settings."""
+
+    def version(self) -> str:
+        """Returns the version that `load` gives the model, without loading it. Blocks for tenths of a second.
+
+        Raises:
+            ModelUnusable: as `load`, as far as the files show it.
+
+        """
 
     def load(self, go_on: Callable[[], None]) -> LoadedModel:
         """Returns the model. Takes seconds and blocks; `go_on` is called between the steps, and may raise to end it.

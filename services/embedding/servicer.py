@@ -17,22 +17,25 @@ if TYPE_CHECKING:
     from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 
     from services.embedding.serving.state import ServingState
+    from services.embedding.versions.keeper import Versions
 
 ELEMENTS_PER_TEXT = 5
 """A text of 64 KiB takes as long to decode, 0.1 milliseconds, as that many of the elements that `offload` counts."""
 
 
 class EmbeddingServicer(rpc.EmbeddingServiceServicer):
-    """Answers the calls with what `state` serves with."""
+    """Answers the calls with what `versions` lends."""
 
-    def __init__(self, state: ServingState) -> None:
+    def __init__(self, versions: Versions, state: ServingState) -> None:
+        self._versions = versions
         self._state = state
 
     async def Embed(self, request: pb.EmbedRequest, _context: Any) -> pb.EmbedResponse:  # noqa: N802 (gRPC's name)
         """Embeds one list."""
         texts = await _decoded(request.texts)
         priority = convert.decode_priority(request.priority)
-        outcome = await self._state.embedder().embed(texts, priority)
+        async with self._versions.using(convert.decode_version(request.model_version)) as served:
+            outcome = await served.embedder.embed(texts, priority)
         return await offload(len(texts), convert.encode_outcome, outcome)
 
     async def EmbedStream(  # noqa: N802 (gRPC's name)
@@ -41,17 +44,20 @@ class EmbeddingServicer(rpc.EmbeddingServiceServicer):
         """Embeds list after list; a feed is bulk work."""
         async for request in until_set(requests, self._state.stopping):
             texts = await _decoded(request.texts)
-            outcome = await self._state.embedder().embed(texts, Priority.BULK)
+            async with self._versions.using(convert.decode_version(request.model_version)) as served:
+                outcome = await served.embedder.embed(texts, Priority.BULK)
             yield await offload(len(texts), convert.encode_stream_outcome, request.batch_id, outcome)
 
     async def Attribute(self, _request: pb.AttributeRequest, _context: Any) -> pb.AttributeResponse:  # noqa: N802 (gRPC's name)
         """Not served yet."""
         raise NotServedYet("Attribute", "token attributions (integrated gradients)")
 
-    async def GetModelInfo(self, _request: pb.GetModelInfoRequest, _context: Any) -> pb.GetModelInfoResponse:  # noqa: N802 (gRPC's name)
-        """Says what is loaded."""
-        embedder = self._state.embedder()
-        return convert.encode_facts(embedder.facts, embedder.cached_texts)
+    async def GetModelInfo(self, request: pb.GetModelInfoRequest, _context: Any) -> pb.GetModelInfoResponse:  # noqa: N802 (gRPC's name)
+        """Says what a version is, and which there are."""
+        async with self._versions.using(convert.decode_version(request.model_version)) as served:
+            embedder = served.embedder
+        known = await self._versions.known()
+        return convert.encode_facts(embedder.facts, embedder.cached_texts, known, self._versions.reason)
 
 
 async def _decoded(texts: Sequence[str]) -> list[str]:

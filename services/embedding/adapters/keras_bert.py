@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,15 @@ import structlog
 from services.embedding.adapters.hf_folder import open_folder
 from services.embedding.adapters.hf_names import loadable
 from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
-from services.embedding.encoders.model import POOLING, ModelFacts, ModelUnusable
+from services.embedding.adapters.keras_start import start_tensorflow
+from services.embedding.encoders.artifact import Head, load_head
+from services.embedding.encoders.model import POOLING, VERSION_LENGTH, ModelFacts, ModelUnusable
 from services.embedding.encoders.shapes import choose_shape
 from services.embedding.ports import LoadedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -26,15 +29,25 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-VERSION_LENGTH = 12
-"""Hex digits of a model version."""
 _NORM_TOLERANCE = 1e-3
 
 
 class KerasModelLoader:
     """Loads the model of the setting; see `EmbeddingSettings` for the arguments."""
 
-    def __init__(self, model: str, *, max_tokens: int, shapes: Sequence[tuple[int, int]], threads: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_tokens: int,
+        shapes: Sequence[tuple[int, int]],
+        threads: int,
+        version: str = "",
+        extras: Path | None = None,
+    ) -> None:
+        """`version` names the model, when its files do not; `extras` is the folder that may hold a head."""
+        self._version = version
+        self._extras = extras
         self._model = model
         self._max_tokens = max_tokens
         self._shapes = shapes
@@ -46,32 +59,42 @@ class KerasModelLoader:
         go_on()
         tokenizer = load_tokenizer(folder.path)
         go_on()
-        _start_tensorflow(self._threads)
+        start_tensorflow(self._threads)
         go_on()
         backbone = _load_backbone(folder)
         go_on()
         limits = (self._max_tokens, tokenizer_limit(tokenizer), getattr(backbone, "max_sequence_length", None))
         max_tokens = min(int(limit) for limit in limits if limit is not None)
         facts = _facts(folder, backbone, max_tokens)
-        encoder = KerasEncoder(backbone, facts, shapes=self._shapes, pad_id=tokenizer.pad_token_id or 0)
+        head = None if self._extras is None else load_head(self._extras, facts.dim)
+        facts = replace(
+            facts,
+            version=self._version or facts.version,
+            dim=facts.dim if head is None else head.dim,
+            parameters=facts.parameters + (0 if head is None else head.parameters),
+        )
+        pad_id = tokenizer.pad_token_id or 0
+        encoder = KerasEncoder(backbone, facts, head, shapes=self._shapes, pad_id=pad_id)
         return LoadedModel(HfTokenizer(tokenizer, max_tokens), encoder)
 
 
 class KerasEncoder:
-    """Mean over the real tokens of the last layer, L2-normalised, float32.
+    """Mean over the real tokens of the last layer, mapped by the head if there is one, L2-normalised, float32.
 
     Two forms of the same computation: XLA for the compiled shapes, and one TensorFlow graph, traced once, for all
     other shapes (see `choose_shape`). They agree to 1e-6.
     """
 
-    def __init__(self, backbone: Any, facts: ModelFacts, *, shapes: Sequence[tuple[int, int]], pad_id: int) -> None:
+    def __init__(
+        self, backbone: Any, facts: ModelFacts, head: Head | None, *, shapes: Sequence[tuple[int, int]], pad_id: int
+    ) -> None:
         import tensorflow as tf
 
         self.facts = facts
         self._pad_id = pad_id
         self._shapes = tuple(shape for shape in shapes if shape[1] <= facts.max_tokens)
         signature = [tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.int32)]
-        forward = _forward(backbone)
+        forward = _forward(backbone, head)
         self._graph = tf.function(forward, input_signature=signature)
         self._xla = tf.function(forward, input_signature=signature, jit_compile=True)
 
@@ -119,19 +142,6 @@ class KerasEncoder:
         return ids, mask
 
 
-def _start_tensorflow(threads: int) -> None:
-    # Read when the libraries are imported; an operator's own values stand.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    import tensorflow as tf
-
-    if threads and tf.config.threading.get_intra_op_parallelism_threads() != threads:
-        try:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-        except RuntimeError:
-            log.warning("TensorFlow runs already; its thread count stays", wanted=threads)
-
-
 def _load_backbone(folder: ModelFolder) -> Any:
     import keras_hub
 
@@ -144,7 +154,7 @@ def _load_backbone(folder: ModelFolder) -> Any:
         raise ModelUnusable("the weights do not fit the configuration of the model") from error
 
 
-def _forward(backbone: Any) -> Any:
+def _forward(backbone: Any, head: Head | None) -> Any:
     import keras
     import tensorflow as tf
 
@@ -160,6 +170,10 @@ def _forward(backbone: Any) -> Any:
         hidden = tf.cast(layers(inputs, training=False), tf.float32)
         weights = tf.cast(mask, tf.float32)[:, :, None]
         mean = tf.reduce_sum(hidden * weights, axis=1) / tf.reduce_sum(weights, axis=1)
+        if head is not None:
+            mean = mean @ tf.constant(head.weight)
+        if head is not None and head.bias is not None:
+            mean += tf.constant(head.bias)
         return tf.math.l2_normalize(mean, axis=-1, epsilon=1e-24)
 
     return forward

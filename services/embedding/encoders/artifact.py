@@ -99,6 +99,11 @@ def read_description(folder: Path) -> EncoderDescription:
     return description
 
 
+def model_folder(folder: Path) -> Path:
+    """Returns where an artifact has its Hugging Face files; a folder without encoder.json is such a folder itself."""
+    return folder / MODEL_FOLDER if (folder / ENCODER_FILE).is_file() else folder
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """A linear map that was trained on top of an encoder: `pooled @ weight + bias`, then normalised."""
@@ -107,6 +112,16 @@ class Head:
     """Float32, (dim_in, dim_out)."""
     bias: NDArray[np.float32] | None = None
     """Float32, (dim_out,); None: none."""
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors that it makes."""
+        return int(self.weight.shape[1])
+
+    @property
+    def parameters(self) -> int:
+        """Its trained numbers."""
+        return self.weight.size + (0 if self.bias is None else self.bias.size)
 
     def save(self, folder: Path) -> None:
         """Writes head.safetensors."""

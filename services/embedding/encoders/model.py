@@ -7,6 +7,9 @@ from dataclasses import dataclass
 POOLING = "mean"
 """How token vectors become one: mean of the last layer over the real tokens."""
 
+VERSION_LENGTH = 12
+"""Hex digits of the version of a model that was not published as an artifact."""
+
 
 class ModelUnusable(Exception):
     """The model cannot be served. The message says why and is safe to show to a caller: no paths."""
@@ -31,7 +34,7 @@ class ModelFacts:
     engine: str
     """What computes, with its version."""
     kind: str = "bert"
-    """Kind of encoder: "bert", "gpt", "bow", "tfidf", "word2vec"."""
+    """What kind of encoder it is: "bert", "gpt", "bow", "tfidf", "word2vec"."""
     pooling: str = POOLING
     """How token vectors become one."""
     normalized: bool = True

@@ -38,7 +38,7 @@ def broken_tokenizer(folder):
 
 def other_family(folder):
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "llama"}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "t5"}))
 
 
 def unfitting(folder):
@@ -58,7 +58,7 @@ def not_a_number(folder):
         (cut_weights, "damaged or cut short"),
         (no_tokenizer, "no tokenizer"),
         (broken_tokenizer, "tokenizer of the model cannot be read"),
-        (other_family, "'llama'"),
+        (other_family, "'t5'"),
         (unfitting, "do not fit the configuration"),
         (not_a_number, "no finite vectors"),
     ],

@@ -54,8 +54,13 @@ class EmbedRequest(_message.Message):
 
     TEXTS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     priority: Global___Priority.ValueType
     """How urgent it is."""
+    model_version: _builtins.str
+    """The model version that shall make the vectors, as GetModelInfo lists them; empty means the current one. NOT_FOUND
+    when there is no such version. The first call for a version that is not in memory waits until it is loaded.
+    """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The texts. 1 to 1000, each at most 65536 bytes of UTF-8; all together at most 8 MiB. Tokens past the model's
@@ -67,10 +72,11 @@ class EmbedRequest(_message.Message):
         *,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         priority: Global___Priority.ValueType = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["priority", b"priority", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "priority", b"priority", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -98,7 +104,9 @@ class Embedding(_message.Message):
     """True when the vector came from the cache."""
     @_builtins.property
     def vector(self) -> _vector_pb2.Vector:
-        """The vector: mean of the last layer over the real tokens, L2-normalised to length 1."""
+        """The vector, L2-normalised to length 1. Kinds bert and gpt: the last layer's mean over the real tokens, or its last
+        token's; bow, tfidf and word2vec: the weighted sum of the words' vectors.
+        """
 
     @_builtins.property
     def violation(self) -> _error_pb2.FieldViolation:
@@ -160,8 +168,11 @@ class EmbedStreamRequest(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.int
     """Number chosen by the sender, echoed in the answer."""
+    model_version: _builtins.str
+    """The model version, as in EmbedRequest. A feed that names none may see it change from one list to the next."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The texts, limits as in EmbedRequest."""
@@ -171,10 +182,11 @@ class EmbedStreamRequest(_message.Message):
         *,
         batch_id: _builtins.int = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "model_version", b"model_version", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -223,22 +235,26 @@ class AttributeRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     OTHER_FIELD_NUMBER: _builtins.int
     ATTENTION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The text whose words are weighed. 1 to 65536 bytes."""
     other: _builtins.str
     """The text it is compared with. 1 to 65536 bytes."""
     attention: _builtins.bool
     """Return attention maps as well."""
+    model_version: _builtins.str
+    """The model version, as in EmbedRequest."""
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         other: _builtins.str = ...,
         attention: _builtins.bool = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "other", b"other", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "model_version", b"model_version", "other", b"other", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,16 +372,21 @@ Global___AttributeResponse: _TypeAlias = AttributeResponse  # noqa: Y015
 
 @_typing.final
 class GetModelInfoRequest(_message.Message):
-    """Asks for the loaded model."""
+    """Asks for a model."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """The model version, as in EmbedRequest."""
     def __init__(
         self,
+        *,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,7 +394,7 @@ Global___GetModelInfoRequest: _TypeAlias = GetModelInfoRequest  # noqa: Y015
 
 @_typing.final
 class GetModelInfoResponse(_message.Message):
-    """The loaded model."""
+    """The model that was asked for, and the versions there are."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -389,16 +410,19 @@ class GetModelInfoResponse(_message.Message):
     MAX_TEXT_BYTES_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     CACHED_TEXTS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    STATUS_REASON_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version: changes whenever the same text could give another vector."""
     family: _builtins.str
-    """Model family: "bert", "roberta", …"""
+    """Model family: "bert", "roberta", "gpt2", …; the kind again where there are no families."""
     dim: _builtins.int
     """Length of the vectors."""
     max_tokens: _builtins.int
     """Tokens read of a text at most, special tokens included."""
     pooling: _builtins.str
-    """How token vectors become one: "mean"."""
+    """How token vectors become one: "mean", or "last" for the last token's."""
     normalized: _builtins.bool
     """True when vectors have length 1."""
     parameters: _builtins.int
@@ -410,9 +434,17 @@ class GetModelInfoResponse(_message.Message):
     max_text_bytes: _builtins.int
     """Bytes per text at most."""
     engine: _builtins.str
-    """Engine that computes: "tensorflow-xla 2.21.0"."""
+    """Engine that computes: "tensorflow-xla 2.21.0", "numpy 2.4.0"."""
     cached_texts: _builtins.int
     """Texts in the cache now."""
+    kind: _builtins.str
+    """Kind of encoder: "bert", "gpt", "bow", "tfidf", "word2vec"."""
+    status_reason: _builtins.str
+    """Why the newest version is not the current one; empty when it is, or when nothing is wrong."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[_serving_pb2.VersionInfo]:
+        """The versions that can be asked for, newest first; the model of EMBEDDING_MODEL, labelled origin = "base", is last."""
+
     def __init__(
         self,
         *,
@@ -428,10 +460,13 @@ class GetModelInfoResponse(_message.Message):
         max_text_bytes: _builtins.int = ...,
         engine: _builtins.str = ...,
         cached_texts: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        versions: _abc.Iterable[_serving_pb2.VersionInfo] | None = ...,
+        status_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_texts", b"cached_texts", "dim", b"dim", "engine", b"engine", "family", b"family", "max_text_bytes", b"max_text_bytes", "max_texts", b"max_texts", "max_tokens", b"max_tokens", "normalized", b"normalized", "parameters", b"parameters", "pooling", b"pooling", "version", b"version", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_texts", b"cached_texts", "dim", b"dim", "engine", b"engine", "family", b"family", "kind", b"kind", "max_text_bytes", b"max_text_bytes", "max_texts", b"max_texts", "max_tokens", b"max_tokens", "normalized", b"normalized", "parameters", b"parameters", "pooling", b"pooling", "status_reason", b"status_reason", "version", b"version", "versions", b"versions", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

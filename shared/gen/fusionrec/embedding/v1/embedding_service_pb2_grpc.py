@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EmbeddingServiceStub:
-    """Inference with a pretrained language model. Stateless: any number of replicas.
+    """Inference with a language model. Any number of replicas; models are swapped while calls run.
     """
 
     def __init__(self, channel):
@@ -58,7 +58,7 @@ class EmbeddingServiceStub:
 
 
 class EmbeddingServiceServicer:
-    """Inference with a pretrained language model. Stateless: any number of replicas.
+    """Inference with a language model. Any number of replicas; models are swapped while calls run.
     """
 
     def Embed(self, request, context):
@@ -121,7 +121,7 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmbeddingService:
-    """Inference with a pretrained language model. Stateless: any number of replicas.
+    """Inference with a language model. Any number of replicas; models are swapped while calls run.
     """
 
     @staticmethod

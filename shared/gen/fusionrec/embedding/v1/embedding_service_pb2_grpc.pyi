@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EmbeddingServiceStub:
-    """Inference with a pretrained language model. Stateless: any number of replicas."""
+    """Inference with a language model. Any number of replicas; models are swapped while calls run."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,7 +44,7 @@ class EmbeddingServiceStub:
 
 @_typing.type_check_only
 class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
-    """Inference with a pretrained language model. Stateless: any number of replicas."""
+    """Inference with a language model. Any number of replicas; models are swapped while calls run."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Embed: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.EmbedRequest, _embedding_service_pb2.EmbedResponse]  # type: ignore[assignment]
@@ -57,7 +57,7 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
     """The model that is loaded, and its limits."""
 
 class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Inference with a pretrained language model. Stateless: any number of replicas."""
+    """Inference with a language model. Any number of replicas; models are swapped while calls run."""
 
     @_abc_1.abstractmethod
     def Embed(

@@ -1,0 +1,23 @@
+"""How TensorFlow is started in a serving process."""
+
+from __future__ import annotations
+
+import os
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+def start_tensorflow(threads: int) -> None:
+    """Imports TensorFlow as the engine of Keras; `threads` compute one operator, 0 means all cores."""
+    # Read when the libraries are imported; an operator's own values stand.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import tensorflow as tf
+
+    if threads and tf.config.threading.get_intra_op_parallelism_threads() != threads:
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        except RuntimeError:
+            log.warning("TensorFlow runs already; its thread count stays", wanted=threads)
