@@ -245,6 +245,7 @@ def _job(
         builder=FaissIndexes(settings.index),
         quotas=_quota_learner(settings) if settings.learn_quotas else None,
         als_engine=engine,
+        embedding_version=settings.embedding_version,
     )
 
 

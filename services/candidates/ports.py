@@ -259,11 +259,15 @@ class AlsEngine(Protocol):
 class TextEmbedder(Protocol):
     """Texts to vectors of length 1."""
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool) -> Embedded:
+    async def embed(self, texts: Sequence[str], *, urgent: bool, version: str = "") -> Embedded:
         """Returns one vector per text, in order; a text that cannot be embedded (an empty one) has NaN.
+
+        `version` says which version of the language model shall make them; empty means the current one.
 
         Raises:
             DependencyUnavailable: the embedding service does not answer.
+            ModelNotReady: it has no model yet.
+            ModelMismatch: it does not have that version.
 
         """
 

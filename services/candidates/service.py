@@ -241,7 +241,7 @@ class CandidatesService:
         return build_profile(history, version.table.rows, self._rules, asked_at=asked_at, user_id=user_id)
 
     async def _text_vector(self, version: Version, text: str, space: str) -> F32:
-        embedded = await self._embedder.embed([text], urgent=True)
+        embedded = await self._embedder.embed([text], urgent=True, version=version.about.embedding_version)
         if embedded.version != version.about.embedding_version:
             raise ModelMismatch(
                 f"candidates {version.about.version} has vectors of embedding {version.about.embedding_version}, the "

@@ -49,12 +49,15 @@ class HistoryReader(Protocol):
 class TextEncoder(Protocol):
     """Turns texts into vectors."""
 
-    async def embed(self, texts: Sequence[str], timeout_s: float, *, bulk: bool = False) -> Embedded:
+    async def embed(self, texts: Sequence[str], timeout_s: float, *, bulk: bool = False, version: str = "") -> Embedded:
         """Returns one vector per text (1 to 1000 texts). `bulk` gives way to calls that somebody waits for.
+
+        `version` says which version of the encoder shall make them; empty means the current one.
 
         Raises:
             DependencyUnavailable: no answer within `timeout_s`.
             ModelNotReady: no encoder is loaded.
+            ModelMismatch: the embedding service does not have that version.
 
         """
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shared.errors import DependencyUnavailable
+from shared.errors import DependencyUnavailable, ModelMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,16 +37,19 @@ class HashingEmbedder:
         self.is_down = False
         self.texts = 0
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool) -> HashedTexts:
+    async def embed(self, texts: Sequence[str], *, urgent: bool, version: str = "") -> HashedTexts:
         """Returns one vector per text.
 
         Raises:
             DependencyUnavailable: `is_down`.
+            ModelMismatch: another version is asked for.
 
         """
         del urgent
         if self.is_down:
             raise DependencyUnavailable("embedding", "not reachable")
+        if version not in {"", self.version}:
+            raise ModelMismatch(f"the embedding service does not have the version {version}: train anew")
         self.texts += len(texts)
         vectors = [self._vector(text) for text in texts]
         return HashedTexts(np.array(vectors, np.float32).reshape(len(texts), self.dim), self.version)

@@ -9,7 +9,7 @@ from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
 
 from services.candidates.ports import Embedded
-from shared.errors import DependencyUnavailable
+from shared.errors import DependencyUnavailable, ModelMismatch, NotFound
 from shared.rpc import client
 
 if TYPE_CHECKING:
@@ -32,17 +32,28 @@ class GrpcEmbedder:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = pb_grpc.EmbeddingServiceStub(channel)
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool) -> Embedded:
-        """Returns one vector per text, in order; NaN for texts that have none.
+    async def embed(self, texts: Sequence[str], *, urgent: bool, version: str = "") -> Embedded:
+        """Returns one vector per text, in order; NaN for texts that have none. See `TextEmbedder`.
 
         Raises:
             DependencyUnavailable: the embedding service does not answer.
+            ModelNotReady: it has no model yet.
+            ModelMismatch: it does not have that version.
 
         """
+        try:
+            return await self._embed(texts, urgent=urgent, version=version)
+        except NotFound as error:
+            raise ModelMismatch(
+                f"the candidates model needs vectors of embedding {version}, which the embedding service does not "
+                f"have: train anew ({error.message})"
+            ) from error
+
+    async def _embed(self, texts: Sequence[str], *, urgent: bool, version: str) -> Embedded:
         found: list[tuple[int, F32]] = []
         versions: set[str] = set()
         for places in _batches(texts):
-            answer = await self._call([texts[place] for place in places], urgent=urgent)
+            answer = await self._call([texts[place] for place in places], version, urgent=urgent)
             versions.update(model.version for model in answer.served_by.models if model.kind == "embedding")
             for place, one in zip(places, answer.embeddings, strict=True):
                 if one.HasField("vector"):
@@ -50,21 +61,22 @@ class GrpcEmbedder:
         if len(versions) > 1 or (found and not versions):
             raise DependencyUnavailable(COMPONENT, "its answers do not name one version")
         if found:
-            version, dim = versions.pop(), len(found[0][1])
+            made_by, dim = versions.pop(), len(found[0][1])
         else:
-            version, dim = await self._model()
+            made_by, dim = await self._model(version)
         vectors = np.full((len(texts), dim), np.nan, np.float32)
         for place, vector in found:
             vectors[place] = vector
-        return Embedded(vectors, version)
+        return Embedded(vectors, made_by)
 
-    async def _call(self, texts: list[str], *, urgent: bool) -> pb.EmbedResponse:
+    async def _call(self, texts: list[str], version: str, *, urgent: bool) -> pb.EmbedResponse:
         priority = pb.PRIORITY_INTERACTIVE if urgent else pb.PRIORITY_BULK
-        request = pb.EmbedRequest(texts=texts, priority=priority)
+        request = pb.EmbedRequest(texts=texts, priority=priority, model_version=version)
         return await client.call(self._stub.Embed(request, timeout=TIMEOUT_S[urgent]), COMPONENT)
 
-    async def _model(self) -> tuple[str, int]:
-        answer = await client.call(self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=5.0), COMPONENT)
+    async def _model(self, version: str) -> tuple[str, int]:
+        request = pb.GetModelInfoRequest(model_version=version)
+        answer = await client.call(self._stub.GetModelInfo(request, timeout=TIMEOUT_S[True]), COMPONENT)
         return answer.version, answer.dim
 
 

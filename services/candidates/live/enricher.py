@@ -119,8 +119,9 @@ class Enricher:
 
     async def _embed(self, items: list[Item]) -> ItemTexts:
         texts = [item_text(item) for item in items] + [item_title(item) for item in items]
-        embedded = await self._embedder.embed(texts, urgent=self.waiting <= URGENT)
+        # The version that the model was trained with, whatever the embedding service has swapped to since.
         expected = self._version.about.embedding_version
+        embedded = await self._embedder.embed(texts, urgent=self.waiting <= URGENT, version=expected)
         if embedded.version != expected:
             raise ModelMismatch(
                 f"the candidates model needs vectors of embedding {expected}, the service makes those of "

@@ -31,7 +31,11 @@ CALLS_UNDER_WAY = 2
 
 
 async def embed_items(
-    items: Sequence[Item | None], titles: Mask, embedder: TextEmbedder, on_done: Callable[[int, int], None]
+    items: Sequence[Item | None],
+    titles: Mask,
+    embedder: TextEmbedder,
+    on_done: Callable[[int, int], None],
+    version: str = "",
 ) -> tuple[ItemTexts, str]:
     """Returns the vectors of the catalogue and the version of the language model that made them.
 
@@ -40,11 +44,12 @@ async def embed_items(
         titles: bool (n,): the items of which the title alone is embedded, too.
         embedder: the language model.
         on_done: called with the number of texts embedded and that of all.
+        version: the version of the language model; empty means the one that is current when it begins, to the end.
 
     Raises:
         DependencyUnavailable: it does not answer.
         ModelNotReady: it has no model, and none within `WARM_UP_S`.
-        ModelMismatch: it changed meanwhile.
+        ModelMismatch: it does not have that version, or no longer.
 
     """
     full = ["" if item is None else item_text(item) for item in items]
@@ -53,7 +58,7 @@ async def embed_items(
     ]
     # An empty text has no vector, and the answer to it says how long one would be: asked if there is nothing else.
     texts = list(dict.fromkeys(text for text in (*full, *alone) if text)) or [""]
-    parts = await _embed(texts, embedder, on_done)
+    parts = await _embed(texts, embedder, on_done, version)
     versions = {part.version for part in parts}
     if len(versions) > 1:
         raise ModelMismatch("the embedding service changed its model during the training: train again")
@@ -83,17 +88,26 @@ def titles_needed(items: Sequence[Item], likes: Iterable[I64], parameters: TextP
     return needed
 
 
-async def _embed(texts: Sequence[str], embedder: TextEmbedder, on_done: Callable[[int, int], None]) -> list[Embedded]:
+async def _embed(
+    texts: Sequence[str], embedder: TextEmbedder, on_done: Callable[[int, int], None], version: str
+) -> list[Embedded]:
     """Returns the vectors of the texts, step by step, in order."""
     starts = iter(range(0, len(texts), STEP))
     under_way: deque[asyncio.Task[Embedded]] = deque()
     parts: list[Embedded] = []
     done = 0
     on_done(done, len(texts))
+    if not version:
+        # The first answer says what is current; the embedding service may swap while this goes on.
+        first = next(starts)
+        parts.append(await _embed_step(texts[first : first + STEP], embedder, ""))
+        version = parts[0].version
+        done = len(parts[0].vectors)
+        on_done(done, len(texts))
     try:
         while True:
             while len(under_way) < CALLS_UNDER_WAY and (start := next(starts, None)) is not None:
-                under_way.append(asyncio.create_task(_embed_step(texts[start : start + STEP], embedder)))
+                under_way.append(asyncio.create_task(_embed_step(texts[start : start + STEP], embedder, version)))
             if not under_way:
                 return parts
             parts.append(await under_way[0])
@@ -106,12 +120,12 @@ async def _embed(texts: Sequence[str], embedder: TextEmbedder, on_done: Callable
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _embed_step(texts: Sequence[str], embedder: TextEmbedder) -> Embedded:
+async def _embed_step(texts: Sequence[str], embedder: TextEmbedder, version: str) -> Embedded:
     """Returns the vectors of one step; a service that is warming up is waited for, not one that does not answer."""
     until = time.monotonic() + WARM_UP_S
     while True:
         try:
-            return await embedder.embed(texts, urgent=False)
+            return await embedder.embed(texts, urgent=False, version=version)
         except ModelNotReady:
             if time.monotonic() > until:
                 raise

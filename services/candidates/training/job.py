@@ -62,6 +62,8 @@ class TrainingJob:
     """Learns quotas when the stage `fit` is trained, for all versions trained with it; None: none are learned."""
     als_engine: AlsEngine | None = None
     """What fits the matrix factorisation; None: this process."""
+    embedding_version: str = ""
+    """Version of the language model that makes the items' vectors; empty: the current one."""
 
     async def run(self, protocol: Protocol, stages: Collection[Stage], snapshot: LogSnapshot) -> list[Manifest]:
         """Trains and publishes; returns the manifests in the order of publishing.
@@ -135,9 +137,11 @@ class TrainingJob:
         given = [table.item(row) for row in range(len(table))]
         items = [item or Item(item_id) for item, item_id in zip(given, table.ids, strict=True)]
         titles = titles_needed(items, (one.per_item for one in likes), self.parameters.text)
-        return await embed_items(
-            given, titles, self.embedder, lambda done, total: self.progress.update("embed", done, total)
-        )
+
+        def on_done(done: int, total: int) -> None:
+            self.progress.update("embed", done, total)
+
+        return await embed_items(given, titles, self.embedder, on_done, self.embedding_version)
 
     def _publish(
         self,

@@ -63,7 +63,9 @@ class Follower:
             while self._embedding_on and (waiting := self._live.take_waiting(EMBED_BATCH)):
                 try:
                     texts = [self._live.text(item_id) for item_id in waiting]
-                    self._live.put_vectors(waiting, await self._encoder.embed(texts, EMBED_TIMEOUT_S, bulk=True))
+                    version = self._live.table.embedding_version
+                    made = await self._encoder.embed(texts, EMBED_TIMEOUT_S, bulk=True, version=version)
+                    self._live.put_vectors(waiting, made)
                     delay = RETRY_S
                 except FusionrecError as error:
                     log.info("items wait for vectors", items=len(waiting), reason=error.message, retry_s=delay)

@@ -67,7 +67,7 @@ class TrainingJob:
         rules = self.settings.preferences
         counting = [event for event in snapshot.events if rules.counts(event)]
         visible = visible_events(protocol, counting, lambda event: rules.signal(event) > 0)
-        texts = TextVectors(self.encoder, self.progress)
+        texts = TextVectors(self.encoder, self.progress, self.settings.embedding_version)
         await texts.add(item_text(item) for item in snapshot.items.values())
         base = base_table(snapshot.items, texts, rules)
         lists = await self._lists(versions, snapshot, visible, base, texts)

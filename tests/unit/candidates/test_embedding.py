@@ -28,7 +28,7 @@ class SlowEmbedder(HashingEmbedder):
         self.fails_at = None
         self.delays = (0.0, 0.01)
 
-    async def embed(self, texts, *, urgent):
+    async def embed(self, texts, *, urgent, version=""):
         self.calls += 1
         number = self.calls
         self.under_way += 1
@@ -37,7 +37,7 @@ class SlowEmbedder(HashingEmbedder):
             await asyncio.sleep(self.delays[number % 2])
             if number == self.fails_at:
                 raise DependencyUnavailable("embedding", "gone")
-            return await super().embed(texts, urgent=urgent)
+            return await super().embed(texts, urgent=urgent, version=version)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -46,7 +46,8 @@ class SlowEmbedder(HashingEmbedder):
 
 
 class ChangingEmbedder(HashingEmbedder):
-    async def embed(self, texts, *, urgent):
+    async def embed(self, texts, *, urgent, version=""):
+        del version  # as a service that does not know of versions
         self.version += "+"
         return await super().embed(texts, urgent=urgent)
 
@@ -102,7 +103,7 @@ async def test_a_failure_ends_the_other_calls():
     embedder.delays = (60.0, 0.0)
     items = catalogue(5 * STEP)
     with pytest.raises(DependencyUnavailable):
-        await embed_items(items, np.zeros(len(items), bool), embedder, nobody)
+        await embed_items(items, np.zeros(len(items), bool), embedder, nobody, embedder.version)
     assert embedder.under_way == 0
     assert embedder.cancelled == 1
     assert embedder.calls == CALLS_UNDER_WAY
@@ -113,11 +114,11 @@ class WarmingEmbedder(HashingEmbedder):
 
     left = 3
 
-    async def embed(self, texts, *, urgent):
+    async def embed(self, texts, *, urgent, version=""):
         self.left -= 1
         if self.left >= 0:
             raise ModelNotReady("loading")
-        return await super().embed(texts, urgent=urgent)
+        return await super().embed(texts, urgent=urgent, version=version)
 
 
 async def test_a_model_that_is_being_loaded_is_waited_for(monkeypatch):
@@ -138,6 +139,35 @@ async def test_a_model_that_changes_meanwhile_is_refused():
     items = catalogue(2 * STEP)
     with pytest.raises(ModelMismatch, match="train again"):
         await embed_items(items, np.zeros(len(items), bool), ChangingEmbedder(dim=8), nobody)
+
+
+class SwappingEmbedder(HashingEmbedder):
+    """Swaps to another version after each answer, and keeps the ones before it."""
+
+    asked = ()
+
+    async def embed(self, texts, *, urgent, version=""):
+        self.asked = (*self.asked, version)
+        current, self.version = self.version, version or self.version
+        try:
+            return await super().embed(texts, urgent=urgent, version=version)
+        finally:
+            self.version = current + "+"
+
+
+async def test_a_swap_meanwhile_does_not_disturb():
+    items = catalogue(3 * STEP)
+    embedder = SwappingEmbedder(dim=8)
+    _, version = await embed_items(items, np.zeros(len(items), bool), embedder, nobody)
+    assert version == "hashing-1"
+    assert embedder.asked == ("", "hashing-1", "hashing-1")
+
+
+async def test_the_version_of_the_settings_is_asked_for():
+    embedder = SwappingEmbedder(dim=8)
+    _, version = await embed_items(catalogue(3), np.zeros(3, bool), embedder, nobody, "hashing-0")
+    assert version == "hashing-0"
+    assert embedder.asked == ("hashing-0",)
 
 
 def test_titles_are_needed_of_the_most_liked_and_of_items_that_lack_attributes():

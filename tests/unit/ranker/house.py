@@ -57,7 +57,7 @@ class Neighbours:
         self.written += events
         return len(events)
 
-    async def embed(self, texts, timeout_s, *, bulk=False):  # noqa: ARG002 (the port's signature)
+    async def embed(self, texts, timeout_s, *, bulk=False, version=""):  # noqa: ARG002 (the port's signature)
         self._check("embedding")
         rows = np.array([self.vectors[text] for text in texts], dtype=np.float32)
         return Embedded(rows, np.ones(len(rows), dtype=bool), self.embedding_version)

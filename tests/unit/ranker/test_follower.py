@@ -49,7 +49,7 @@ class Encoder:
     broken: bool = False
     asked: list = field(default_factory=list)
 
-    async def embed(self, texts, timeout_s, *, bulk=False):  # noqa: ARG002 (the port's signature)
+    async def embed(self, texts, timeout_s, *, bulk=False, version=""):  # noqa: ARG002 (the port's signature)
         if self.broken:
             raise RuntimeError("a defect")
         if self.down:

@@ -67,8 +67,9 @@ class Hydrate:
         if not texts:
             return
         try:
-            embedded = await self._encoder.embed(texts, self._timeouts.embedding())
+            # The version that the model was trained with, whatever the embedding service has swapped to since.
             wanted = call.table.embedding_version
+            embedded = await self._encoder.embed(texts, self._timeouts.embedding(), version=wanted)
             if wanted and embedded.version != wanted:
                 reason = f"it serves version {embedded.version}, the model was made with {wanted}"
                 call.degrade("embedding", reason, CF_ONLY)
