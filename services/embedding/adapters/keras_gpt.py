@@ -144,11 +144,17 @@ def _check_all_read(model: ModelFolder, backbone: Any) -> None:
                     total += math.prod(tensors.get_slice(name).get_shape())
     # Families that do not share the table of the words with the output keep it in the backbone.
     output = int(model.config["vocab_size"]) * int(backbone.hidden_dim)
-    if backbone.count_params() not in (total, total + output):
+    read = _parameters(backbone)
+    if read not in {total, total + output}:
         raise ModelUnusable(
-            f"the weights hold {total} numbers, the engine's {model.family} reads {backbone.count_params()}: "
+            f"the weights hold {total} numbers, the engine's {model.family} reads {read}: "
             "a variant of the family that is not served"
         )
+
+
+def _parameters(backbone: Any) -> int:
+    # Not those that are computed, such as frequencies.
+    return sum(math.prod(variable.shape) for variable in backbone.trainable_variables)
 
 
 def _forward(backbone: Any, pooling: str, head: Head | None) -> Any:
@@ -185,7 +191,7 @@ def _facts(
         family=model.family,
         dim=int(backbone.hidden_dim) if head is None else head.dim,
         max_tokens=max_tokens,
-        parameters=int(backbone.count_params()) + (0 if head is None else head.parameters),
+        parameters=_parameters(backbone) + (0 if head is None else head.parameters),
         weights_sha256=model.weights_sha256,
         engine=f"tensorflow-xla {tf.__version__}",
         pooling=pooling,

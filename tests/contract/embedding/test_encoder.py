@@ -1,13 +1,14 @@
-"""What every implementation of the ports Encoder and Tokenizer keeps, on every served kind of folder."""
+"""What every implementation of the ports Encoder and Tokenizer keeps, on every served kind of artifact."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from services.embedding.encoders.artifact import EncoderDescription
 from shared.errors import ShuttingDown
-from shared.testing.numpy_bert import NumpyBert
-from shared.testing.tiny_encoder import HIDDEN, POSITIONS
+from shared.testing.numpy_gpt import NumpyGpt
+from shared.testing.tiny_decoder import write_tiny_decoder
 
 TEXTS = ["a film about love", "war", "the war of space and a film in the space about love and love", "q", "love war"]
 
@@ -16,51 +17,45 @@ def rows_of(model, texts):
     return [text.ids for text in model.tokenizer.tokenize(texts)]
 
 
-def test_vectors_are_those_of_the_reference(tiny):
-    folder, _, model = tiny
-    reference = NumpyBert(folder)
-    rows = rows_of(model, TEXTS)
-    vectors = model.encoder.encode(rows)
+def test_vectors_are_those_of_the_reference(case):
+    rows = rows_of(case.model, TEXTS)
+    vectors = case.model.encoder.encode(rows)
     assert vectors.dtype == np.float32
-    assert vectors.shape == (len(TEXTS), HIDDEN)
+    assert vectors.shape == (len(TEXTS), case.dim)
     for vector, row in zip(vectors, rows, strict=True):
-        assert vector @ reference.encode(row) >= 0.9999
+        assert vector @ case.reference(row) >= 0.9999
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
-def test_compiled_shape_and_graph_agree(tiny):
-    _, _, model = tiny
-    rows = rows_of(model, ["a film about love", "the war of space", "love and war", "a love"])
-    compiled = model.encoder.encode(rows)
-    singles = np.concatenate([model.encoder.encode([row]) for row in rows])
+def test_a_batch_gives_what_single_texts_give(case):
+    rows = rows_of(case.model, ["a film about love", "the war of space", "love and war", "a love"])
+    compiled = case.model.encoder.encode(rows)
+    singles = np.concatenate([case.model.encoder.encode([row]) for row in rows])
     np.testing.assert_allclose(compiled, singles, atol=1e-5)
 
 
-def test_facts(tiny):
-    _, family, model = tiny
-    facts = model.encoder.facts
-    assert facts.family == family
-    assert facts.dim == HIDDEN
-    # The positions of the model cap the setting of 256; two rows are reserved in the RoBERTa families.
-    assert facts.max_tokens == (POSITIONS - 2 if "roberta" in family else POSITIONS)
-    assert facts.parameters > 10_000
-    assert len(facts.version) == 12
+def test_facts(case):
+    facts = case.model.encoder.facts
+    assert (facts.version, facts.kind, facts.family) == ("version-1", case.kind, case.family)
+    assert (facts.dim, facts.max_tokens) == (case.dim, case.max_tokens)
+    assert facts.parameters >= case.dim
+    assert len(facts.weights_sha256) == 64
 
 
-def test_longest_text_fits_the_positions(tiny):
-    _, _, model = tiny
-    (text,) = model.tokenizer.tokenize(["love " * 500])
-    assert len(text.ids) == model.encoder.facts.max_tokens
+def test_longest_text_is_cut_at_the_limit(case):
+    (text,) = case.model.tokenizer.tokenize(["love " * 500])
+    assert len(text.ids) == case.max_tokens
     assert text.truncated
-    assert np.isfinite(model.encoder.encode([text.ids])).all()
+    assert np.isfinite(case.model.encoder.encode([text.ids])).all()
 
 
-def test_warm_accepts_a_sound_model(tiny):
+def test_warm_accepts_a_sound_model(case):
     calls = []
-    tiny[2].encoder.warm(lambda: calls.append(1))
+    case.model.encoder.warm(lambda: calls.append(1))
     assert calls
 
 
-def test_warm_ends_where_it_is_told_to(tiny):
+def test_warm_ends_where_it_is_told_to(case):
     calls = []
 
     def go_on():
@@ -68,12 +63,38 @@ def test_warm_ends_where_it_is_told_to(tiny):
         raise ShuttingDown("stop")
 
     with pytest.raises(ShuttingDown):
-        tiny[2].encoder.warm(go_on)
+        case.model.encoder.warm(go_on)
     assert calls
 
 
-def test_tokenizer_counts_unknown_and_content(tiny):
-    known, mixed, nothing = tiny[2].tokenizer.tokenize(["love war", "love 爱", "\u200b"])
+def test_tokenizer_counts_unknown_and_content(case):
+    known, mixed, nothing = case.model.tokenizer.tokenize(["love war", "love 爱", "\u200b"])
     assert (known.content, known.unknown, known.truncated) == (2, 0, False)
     assert (mixed.content, mixed.unknown_share) == (2, 0.5)
     assert (nothing.content, nothing.unknown_share) == (0, 0.0)
+
+
+def test_a_text_of_unknown_words_has_a_vector_all_the_same(case):
+    (text,) = case.model.tokenizer.tokenize(["爱 愛"])
+    assert text.unknown_share == 1
+    assert np.linalg.norm(case.model.encoder.encode([text.ids])) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling"),
+    [
+        ("gpt2", "last"),
+        ("mistral", "mean"),
+        ("qwen2", "last"),
+        ("qwen3", "last"),
+        ("smollm3", "mean"),
+        ("gemma", "mean"),
+    ],
+)
+def test_decoders_of_the_other_families(tmp_path, encoders, family, pooling):
+    folder = write_tiny_decoder(tmp_path / family, family)
+    model = encoders.load(folder, "v", lambda: None, EncoderDescription("gpt", pooling, 20))
+    oracle = NumpyGpt(folder)
+    rows = rows_of(model, TEXTS)
+    for vector, row in zip(model.encoder.encode(rows), rows, strict=True):
+        assert vector @ oracle.encode(row, pooling) >= 0.9999
