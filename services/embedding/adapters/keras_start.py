@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 import structlog
 
@@ -16,6 +18,13 @@ def start_tensorflow(threads: int) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import tensorflow as tf
 
+    if "keras_hub" not in sys.modules:
+        import keras_hub  # noqa: F401 (with all that it imports)
+
+        # What the libraries made stays for good. A version's graphs are cycles, collected when it is dropped: that
+        # must not look at these 400,000 objects, half a second in which no call is answered.
+        gc.collect()
+        gc.freeze()
     if threads and tf.config.threading.get_intra_op_parallelism_threads() != threads:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(threads)

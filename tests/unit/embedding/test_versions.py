@@ -1,0 +1,152 @@
+"""What a version that is dropped owes to the calls that hold it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+
+import pytest
+
+from services.embedding.adapters.base_model import BaseModel
+from services.embedding.batching.batcher import Batcher
+from services.embedding.batching.job import Priority
+from services.embedding.cache.lru import VectorCache
+from services.embedding.encoders import bow
+from services.embedding.encoders.registry import Encoders
+from services.embedding.encoders.term_kind import TermKind
+from services.embedding.serving.embedder import Embedder
+from services.embedding.versions.keeper import Versions
+from services.embedding.versions.served import Served
+from services.embedding.versions.source import VersionSource
+from shared.artifacts import ArtifactStore
+from shared.errors import ModelNotReady, NotFound
+
+
+class Counting(TermKind):
+    """Counts loads, each held up until it may go on."""
+
+    def __init__(self):
+        self.loads = 0
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def load(self, folder, description, version, go_on):
+        self.loads += 1
+        self.may_go_on.wait(10)
+        return super().load(folder, description, version, go_on)
+
+
+def serving(model):
+    batcher = Batcher(model.encoder, buckets=(16,), batch_texts=8, batch_tokens=64, queue_texts=1000)
+    return Served(model, batcher, Embedder(model.tokenizer, batcher, VectorCache(0), model.encoder.facts, lambda: None))
+
+
+@pytest.fixture
+def kind():
+    return Counting()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ArtifactStore(str(tmp_path / "artifacts"))
+
+
+@pytest.fixture
+async def versions(tmp_path, kind, store):
+    bow.fit(["base words"]).save(tmp_path / "base")
+    encoders = Encoders({"bow": kind})
+    base = BaseModel(str(tmp_path / "base"), encoders, pooling="mean", max_tokens=256)
+    made = Versions(VersionSource(store, base, encoders), serving, max_others=1, go_on=lambda: None)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def publish(tmp_path, store):
+    def make(word):
+        bow.fit([f"{word} words"]).save(tmp_path / word)
+        return store.publish("embedding", tmp_path / word).version
+
+    return make
+
+
+async def test_before_the_first_one_is_loaded_there_is_a_reason(versions):
+    with pytest.raises(ModelNotReady, match="the model is loading"):
+        async with versions.using():
+            pass
+
+
+async def test_a_dropped_version_finishes_what_holds_it_and_then_leaves_memory(versions, publish):
+    await versions.adopt_base()
+    pinned, other = publish("one"), publish("two")
+    async with versions.using(pinned) as held:
+        async with versions.using(other):
+            pass
+        assert held.retired
+        outcome = await held.embedder.embed(["one words"], Priority.BULK)
+        assert outcome.version == pinned
+        assert outcome.results[0].found is not None
+        table = weakref.ref(held.model.encoder)
+        del held, outcome
+    async with asyncio.timeout(10):
+        while gc.collect() >= 0 and table() is not None:
+            await asyncio.sleep(0.01)
+
+
+async def test_many_that_ask_for_a_version_load_it_once(versions, publish, kind):
+    await versions.adopt_base()
+    version = publish("one")
+    kind.loads = 0
+
+    async def ask():
+        async with versions.using(version) as served:
+            return served.version
+
+    assert await asyncio.gather(*(ask() for _ in range(20))) == [version] * 20
+    assert kind.loads == 1
+
+
+async def test_the_current_version_answers_while_another_loads(versions, publish, kind):
+    await versions.adopt_base()
+    kind.may_go_on.clear()
+    version = publish("one")
+
+    async def ask(name=""):
+        async with versions.using(name) as served:
+            outcome = await served.embedder.embed(["base"], Priority.INTERACTIVE)
+            return outcome.version
+
+    impatient = asyncio.create_task(ask(version))
+    patient = asyncio.create_task(ask(version))
+    base = await ask()
+    assert base != version
+    impatient.cancel()
+    kind.may_go_on.set()
+    # Loading goes on for the other one.
+    assert await patient == version
+    assert kind.loads == 2
+
+
+async def test_adopting_what_is_pinned_loads_nothing(versions, publish, store, kind):
+    await versions.adopt_base()
+    version = publish("one")
+    async with versions.using(version):
+        pass
+    kind.loads = 0
+    await versions.adopt(store.load("embedding", version))
+    assert versions.current.version == version
+    assert kind.loads == 0
+
+
+async def test_base_is_found_again_by_its_version(versions, publish, store):
+    await versions.adopt_base()
+    base = versions.current.version
+    for word in ("one", "two", "three"):
+        await versions.adopt(store.load("embedding", publish(word)))
+    async with versions.using(base) as served:
+        assert served.version == base
+    with pytest.raises(NotFound):
+        async with versions.using("never"):
+            pass
