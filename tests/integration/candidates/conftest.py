@@ -86,7 +86,7 @@ class World:
     def store(self):
         return ArtifactStore(self.artifacts)
 
-    def job(self, keep_versions=2, quotas=None, index=FLAT):
+    def job(self, keep_versions=2, quotas=None, index=FLAT, embedding_version=""):
         settings = CandidatesSettings(
             als=AlsParameters(factors=8, regularization=1.0), item_item=ItemItemParameters(min_likes=1)
         )
@@ -100,11 +100,12 @@ class World:
             Silent(),
             FaissIndexes(index),
             quotas,
+            embedding_version=embedding_version,
         )
 
-    async def train(self, protocol=Protocol.WARM, stages=(Stage.SERVING,), keep_versions=2, quotas=None, index=FLAT):
+    async def train(self, protocol=Protocol.WARM, stages=(Stage.SERVING,), **options):
         snapshot = await read_snapshot(LogFeed(self.ingestion_channel))
-        return await self.job(keep_versions, quotas, index).run(protocol, stages or stages_of(protocol), snapshot)
+        return await self.job(**options).run(protocol, stages or stages_of(protocol), snapshot)
 
     async def write_events(self, *made):
         request = ingestion_pb.WriteEventsRequest(events=[encode_event(event) for event in made])

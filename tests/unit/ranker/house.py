@@ -40,6 +40,7 @@ class Neighbours:
     down: set = field(default_factory=set)
     failed_sources: dict = field(default_factory=dict)
     embedding_version: str = "e1"
+    pinned: list = field(default_factory=list)
     written: list = field(default_factory=list)
     queries: list = field(default_factory=list)
     refusal: Exception | None = None
@@ -59,6 +60,7 @@ class Neighbours:
 
     async def embed(self, texts, timeout_s, *, bulk=False, version=""):  # noqa: ARG002 (the port's signature)
         self._check("embedding")
+        self.pinned.append(version)
         rows = np.array([self.vectors[text] for text in texts], dtype=np.float32)
         return Embedded(rows, np.ones(len(rows), dtype=bool), self.embedding_version)
 

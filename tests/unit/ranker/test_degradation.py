@@ -91,6 +91,13 @@ async def test_a_failed_source_is_named(house):
     assert answer.degraded[0].reason == "index is loading"
 
 
+async def test_text_profiles_are_of_the_encoder_that_the_model_was_trained_with(house):
+    await house.train()
+    house.near.pinned.clear()
+    assert named(await house.ask()) == {}
+    assert house.near.pinned == ["e1"]
+
+
 async def test_another_encoder_than_the_models_is_named(house):
     await house.train()
     house.near.embedding_version = "e2"
