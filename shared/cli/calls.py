@@ -9,6 +9,7 @@ import grpc
 from fusionrec.candidates.v1 import candidates_service_pb2 as candidates_pb
 from fusionrec.candidates.v1.candidates_service_pb2_grpc import CandidatesServiceStub
 from fusionrec.channel import connect
+from fusionrec.embedding.v1 import embedding_service_pb2 as embedding_pb
 from fusionrec.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from fusionrec.evaluator.v1.evaluator_service_pb2_grpc import EvaluatorServiceStub
 from fusionrec.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
@@ -165,7 +166,7 @@ class Services(AbstractContextManager["Services"]):
         return self._health(service, READINESS, timeout_s)
 
     def versions(self, service: str) -> list[VersionInfo]:
-        """Returns the model versions that candidates or ranker know, newest first; empty when there are none.
+        """Returns the model versions that embedding, candidates or ranker know, newest first; empty without any.
 
         Raises:
             Refusal: nothing answers there.
@@ -179,8 +180,8 @@ class Services(AbstractContextManager["Services"]):
             raise self.refusal(service, failed) from failed
 
     def reason(self, service: str) -> str:
-        """Returns why candidates or ranker is not ready, in its own words; empty when it does not say."""
-        if service not in {"candidates", "ranker"}:
+        """Returns why a service with models is not ready, in its own words; empty when it does not say."""
+        if service not in {"embedding", "candidates", "ranker"}:
             return ""
         try:
             return str(self._info(service, timeout_s=1.0).status_reason)
@@ -191,7 +192,7 @@ class Services(AbstractContextManager["Services"]):
         if service == "candidates":
             request: Any = candidates_pb.GetIndexInfoRequest()
             return self.start(service, "GetIndexInfo", request, timeout_s=timeout_s).result()
-        request = ranker_pb.GetModelInfoRequest()
+        request = embedding_pb.GetModelInfoRequest() if service == "embedding" else ranker_pb.GetModelInfoRequest()
         return self.start(service, "GetModelInfo", request, timeout_s=timeout_s).result()
 
     def _health(self, service: str, name: str, timeout_s: float) -> bool:

@@ -18,7 +18,7 @@ _NEIGHBOURS = {
     "ranker": ("ingestion", "embedding", "candidates"),
     "evaluator": ("ingestion", "candidates", "ranker"),
 }
-_KEEPS_ARTIFACTS = ("candidates", "ranker", "evaluator")
+_KEEPS_ARTIFACTS = ("embedding", "candidates", "ranker", "evaluator")
 
 
 def environment(service: str, addresses: Addresses, workspace: Workspace) -> dict[str, str]:

@@ -45,7 +45,7 @@ class Workspace:
         """Makes the folders that the services and the command write to."""
         for folder in (self.event_store.parent, self.folder / "logs", self.run):
             folder.mkdir(parents=True, exist_ok=True)
-        for service in ("candidates", "ranker", "evaluator"):
+        for service in ("embedding", "candidates", "ranker", "evaluator"):
             self.artifacts(service).mkdir(parents=True, exist_ok=True)
 
     def running_port_base(self) -> int | None:
