@@ -8,6 +8,9 @@ UV_VERSION := 0.13.9
 # The first interpreter that is new enough. Another one: make PYTHON=/path/to/python …
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3,$(if $(shell $(name) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(name))))
 
+# Processes that the tests run in. Each starts servers of its own, and some take a gigabyte.
+WORKERS ?= 2
+
 # Docker Compose as this machine has it.
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,docker-compose)
 
@@ -26,8 +29,8 @@ demo: $(FOR_DEMO) ## The whole path on MovieLens with five local processes
 demo-compose: $(FOR_DEMO) up ## The same through the containers; leaves them running (make down)
 	$(BIN)/fusionrec demo --compose
 
-test: $(VENV)/.dev ## All tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## All tests, in two processes (one: make test WORKERS=0)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS)
 
 test-spark: $(VENV)/.dev ## The tests of the Spark engine, which brings a JDK along
 	scripts/test_spark.sh

@@ -6,6 +6,21 @@ import pytest
 
 from shared.testing.world import running_world
 
+WORLD = {"world", "trained"}
+"""Fixtures of the running five services: the tests that use them share them, so they run in one process."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item):
+    """Returns the name of the tests that run in one process: what they share is then made once."""
+    if not WORLD.isdisjoint(getattr(item, "fixturenames", ())):
+        return "world"
+    return "embedding" if "embedding" in item.path.parts else str(item.path)
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
