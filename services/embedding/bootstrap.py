@@ -13,6 +13,8 @@ from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
 from services.embedding.adapters.base_model import BaseModel
 from services.embedding.adapters.keras_bert_kind import BertKind
 from services.embedding.adapters.keras_gpt import GptKind
+from services.embedding.attribution.desk import Desk
+from services.embedding.attribution.explainer import Explainer
 from services.embedding.batching.batcher import Batcher
 from services.embedding.cache.lru import VectorCache
 from services.embedding.encoders import term_kind
@@ -51,6 +53,7 @@ class EmbeddingApp:
         self._settings = settings
         self._cache = VectorCache(settings.cache_texts)
         self._state = ServingState()
+        self._desk = Desk(settings.attribute_queue, seconds_left)
         store = ArtifactStore(settings.artifacts) if settings.artifacts else None
         encoders = make_encoders(settings)
         base = BaseModel(settings.model, encoders, pooling=settings.pooling, max_tokens=settings.max_tokens)
@@ -77,7 +80,8 @@ class EmbeddingApp:
             self._watching = asyncio.create_task(self._watcher.run())
 
     async def stop(self) -> None:
-        """Ends the watcher and the batchers' threads."""
+        """Ends the watcher and the threads that compute."""
+        await asyncio.to_thread(self._desk.close)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -150,7 +154,9 @@ class EmbeddingApp:
         )
         # One cache for all versions: its keys hold the version, and its bound is that of the memory.
         embedder = Embedder(model.tokenizer, batcher, self._cache, model.encoder.facts, seconds_left)
-        return Served(model, batcher, embedder)
+        version = model.encoder.facts.version
+        explainer = Explainer(model.attributor, self._desk, version, max_tokens=settings.attribute_tokens)
+        return Served(model, batcher, embedder, explainer)
 
 
 def make_encoders(settings: EmbeddingSettings) -> Encoders:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from services.embedding.attribution.model import ReadText, TokenShares
     from services.embedding.encoders.artifact import EncoderDescription
     from services.embedding.encoders.model import ModelFacts, TokenizedText
 
@@ -46,12 +47,39 @@ class Encoder(Protocol):
         """
 
 
+class Attributor(Protocol):
+    """Says what the tokens of a text add to its similarities. Called from one thread at a time."""
+
+    method: str
+    """How: "integrated gradients", "exact"."""
+    layers: int
+    """Layers that have attention; 0 when the encoder has none."""
+    heads: int
+    """Heads of each layer."""
+
+    def read(self, text: str) -> ReadText:
+        """Returns the text as the encoder reads it: the ids of the port `Tokenizer`, with their places."""
+
+    def vector(self, text: ReadText) -> NDArray[np.float32]:
+        """Returns the text's unit vector, float32 (dim,): that of the port `Encoder`, to 1e-5."""
+
+    def shares(self, text: ReadText, direction: NDArray[np.float32], go_on: Callable[[], None]) -> TokenShares:
+        """Returns what each token adds to `vector(text) @ direction`: the shares sum to it, within 2 %.
+
+        `go_on` is called between the steps; what it raises ends the work.
+        """
+
+    def attention(self, text: ReadText) -> NDArray[np.float32]:
+        """Returns attention weights, float32 (layers, heads, tokens, tokens); rows sum to 1."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model that is ready to be warmed."""
 
     tokenizer: Tokenizer
     encoder: Encoder
+    attributor: Attributor
 
 
 class EncoderKind(Protocol):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
 
-from services.embedding import convert
+from services.embedding import convert, convert_attribution
 from services.embedding.batching.job import Priority
-from shared.errors import NotServedYet
 from shared.offload import offload, until_set
 
 if TYPE_CHECKING:
@@ -48,9 +48,13 @@ class EmbeddingServicer(rpc.EmbeddingServiceServicer):
                 outcome = await served.embedder.embed(texts, Priority.BULK)
             yield await offload(len(texts), convert.encode_stream_outcome, request.batch_id, outcome)
 
-    async def Attribute(self, _request: pb.AttributeRequest, _context: Any) -> pb.AttributeResponse:  # noqa: N802 (gRPC's name)
-        """Not served yet."""
-        raise NotServedYet("Attribute", "token attributions (integrated gradients)")
+    async def Attribute(self, request: pb.AttributeRequest, _context: Any) -> pb.AttributeResponse:  # noqa: N802 (gRPC's name)
+        """Explains one similarity."""
+        question = convert_attribution.decode_question(request)
+        async with self._versions.using(convert.decode_version(request.model_version)) as served:
+            attribution = await served.explainer.explain(question)
+        # Attention alone may be millions of numbers.
+        return await asyncio.to_thread(convert_attribution.encode_attribution, attribution, single=question.single)
 
     async def GetModelInfo(self, request: pb.GetModelInfoRequest, _context: Any) -> pb.GetModelInfoResponse:  # noqa: N802 (gRPC's name)
         """Says what a version is, and which there are."""

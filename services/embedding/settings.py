@@ -47,6 +47,10 @@ class EmbeddingSettings(ServerSettings):
     """Vectors kept by text; 0 turns the cache off. 65,536 of 384 numbers take 100 MB."""
     intra_op_threads: int = Field(default=0, ge=0)
     """Threads that compute one batch; 0 means all cores."""
+    attribute_queue: int = Field(default=8, ge=0, le=1_000)
+    """Attributions that may wait while one is computed, beside the batcher; more are refused (OVERLOADED)."""
+    attribute_tokens: int = Field(default=4_096, ge=16)
+    """Tokens of all texts of one attribution together at most. 4,096 take about a minute of two cores."""
     buckets: tuple[int, ...] = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
     """Token counts up to which texts share a batch, ascending; a longer text has a batch of its own length class."""
     xla_shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (32, 12), (32, 16), (32, 24))

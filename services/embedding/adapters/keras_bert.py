@@ -13,6 +13,7 @@ import structlog
 from services.embedding.adapters.hf_folder import open_folder
 from services.embedding.adapters.hf_names import loadable
 from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
+from services.embedding.adapters.keras_gradients import KerasAttributor
 from services.embedding.adapters.keras_start import start_tensorflow
 from services.embedding.encoders.artifact import Head, load_head
 from services.embedding.encoders.model import POOLING, VERSION_LENGTH, ModelFacts, ModelUnusable
@@ -75,7 +76,8 @@ class KerasModelLoader:
         )
         pad_id = tokenizer.pad_token_id or 0
         encoder = KerasEncoder(backbone, facts, head, shapes=self._shapes, pad_id=pad_id)
-        return LoadedModel(HfTokenizer(tokenizer, max_tokens), encoder)
+        attributor = KerasAttributor(backbone, tokenizer, head=head)
+        return LoadedModel(HfTokenizer(tokenizer, max_tokens), encoder, attributor)
 
 
 class KerasEncoder:

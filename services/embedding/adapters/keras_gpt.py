@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from services.embedding.adapters.hf_folder import DECODERS, open_folder, position_limit
 from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
+from services.embedding.adapters.keras_gradients import KerasAttributor
 from services.embedding.adapters.keras_start import start_tensorflow
 from services.embedding.encoders.artifact import MAX_TOKENS_LIMIT, load_head, model_folder
 from services.embedding.encoders.model import ModelFacts, ModelUnusable
@@ -64,7 +65,8 @@ class GptKind:
         facts = _facts(model, backbone, head, description.pooling, max_tokens, version)
         pad_id = tokenizer.pad_token_id or 0
         encoder = GptEncoder(backbone, facts, head, shapes=self._shapes, pad_id=pad_id)
-        return LoadedModel(HfTokenizer(tokenizer, max_tokens), encoder)
+        attributor = KerasAttributor(backbone, tokenizer, pooling=description.pooling, head=head)
+        return LoadedModel(HfTokenizer(tokenizer, max_tokens), encoder, attributor)
 
 
 class GptEncoder:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from services.embedding.attribution.terms import TermAttributor
 from services.embedding.encoders import bow, terms, tfidf, word2vec
 from services.embedding.encoders.model import ModelFacts, ModelUnusable
 from services.embedding.ports import LoadedModel
@@ -65,4 +66,4 @@ class TermKind:
         )
         # Made here, not by the first call.
         _ = model.numbers
-        return LoadedModel(model, TermEncoder(model, facts))
+        return LoadedModel(model, TermEncoder(model, facts), TermAttributor(model))

@@ -44,7 +44,8 @@ MAX_TERMS: Final = 200_000
 """Terms of a vocabulary at most."""
 UNKNOWN: Final = 0
 """Token id of every term that the vocabulary does not have."""
-_TERM = re.compile(r"\w+")
+TERM: Final = re.compile(r"\w+")
+"""A term in a normalised text."""
 _NOTHING = 1e-12
 
 
@@ -52,9 +53,14 @@ class NothingToLearn(ValueError):
     """The texts hold nothing to fit an encoder on; the message says what to do."""
 
 
+def normalised(text: str) -> str:
+    """Returns the text as its terms are looked for: NFKC-normalised, case folded."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def terms_of(text: str) -> list[str]:
     """Returns the terms of a text: runs of letters, digits and underscores, case folded, NFKC-normalised."""
-    return _TERM.findall(unicodedata.normalize("NFKC", text).casefold())
+    return TERM.findall(normalised(text))
 
 
 def choose_terms(documents: Iterable[Sequence[str]], *, min_texts: int, max_terms: int) -> tuple[str, ...]:

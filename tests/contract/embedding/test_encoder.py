@@ -9,6 +9,7 @@ from services.embedding.encoders.artifact import EncoderDescription
 from shared.errors import ShuttingDown
 from shared.testing.numpy_gpt import NumpyGpt
 from shared.testing.tiny_decoder import write_tiny_decoder
+from shared.testing.tiny_encoder import HEADS, LAYERS
 
 TEXTS = ["a film about love", "war", "the war of space and a film in the space about love and love", "q", "love war"]
 
@@ -98,3 +99,42 @@ def test_decoders_of_the_other_families(tmp_path, encoders, family, pooling):
     rows = rows_of(model, TEXTS)
     for vector, row in zip(model.encoder.encode(rows), rows, strict=True):
         assert vector @ oracle.encode(row, pooling) >= 0.9999
+
+
+def test_attributor_speaks_of_the_same_vectors(case):
+    model = case.model
+    attributor = model.attributor
+    texts = [attributor.read(text) for text in TEXTS]
+    assert [text.ids for text in texts] == rows_of(model, TEXTS)
+    vectors = model.encoder.encode(rows_of(model, TEXTS))
+    np.testing.assert_allclose([attributor.vector(text) for text in texts], vectors, atol=1e-5)
+    for text, vector in zip(texts, vectors, strict=True):
+        # The direction of another text, and of no text at all.
+        for direction in (vectors[0], np.eye(case.dim, dtype=np.float32)[3]):
+            shares = attributor.shares(text, direction, lambda: None)
+            product = float(vector @ direction)
+            assert shares.values.shape == (len(text.ids),)
+            assert shares.values.sum() == pytest.approx(product, abs=max(0.02 * abs(product), 2e-4))
+            assert all(value == 0 for value, span in zip(shares.values, text.spans, strict=True) if span is None)
+
+
+def test_attributor_ends_where_it_is_told_to(case):
+    attributor = case.model.attributor
+
+    def go_on():
+        raise ShuttingDown("stop")
+
+    text = attributor.read("a film")
+    with pytest.raises(ShuttingDown):
+        attributor.shares(text, attributor.vector(text), go_on)
+
+
+def test_attention_is_that_of_every_layer_and_head(case):
+    attributor = case.model.attributor
+    text = attributor.read("a film about love")
+    if case.kind != "bert":
+        assert attributor.layers == 0
+        return
+    maps = attributor.attention(text)
+    assert maps.shape == (attributor.layers, attributor.heads, 6, 6) == (LAYERS, HEADS, 6, 6)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1.0, atol=1e-5)

@@ -44,6 +44,10 @@ STATED = {
     "EmbedRequest.texts": ["MAX_EMBED_TEXTS", "MAX_EMBED_TEXT_BYTES"],
     "AttributeRequest.text": ["MAX_EMBED_TEXT_BYTES"],
     "AttributeRequest.other": ["MAX_EMBED_TEXT_BYTES"],
+    "AttributeRequest.others": ["MAX_ATTRIBUTE_TEXTS"],
+    "AttributeRequest.attention_layers": ["MAX_ATTENTION_LAYERS", "MAX_ATTENTION_WEIGHTS"],
+    "WeightedText.text": ["MAX_EMBED_TEXT_BYTES"],
+    "WeightedText.weight": ["MAX_ATTRIBUTE_WEIGHT"],
     "GetCandidatesRequest.k": ["MAX_CANDIDATES"],
     "GetCandidatesRequest.score_item_ids": ["MAX_CANDIDATES"],
     "BatchGetCandidatesRequest.requests": ["MAX_BATCH_CANDIDATES", "MAX_BATCH_CANDIDATES_K"],
@@ -81,6 +85,8 @@ def test_the_comment_states_the_limit_that_is_checked(comments, field):
 def test_the_rest_of_the_stated_limits(comments):
     assert limits.MAX_EMBED_TOTAL_BYTES == 8 * 1024**2
     assert "8 MiB" in comments["EmbedRequest.texts"]
+    assert limits.MAX_ATTRIBUTE_TOTAL_BYTES == 1024**2
+    assert "1 MiB" in comments["AttributeRequest.others"]
     assert f"{limits.OLDEST_TIMESTAMP:%Y-%m-%d}" in comments["Event.timestamp"]
     assert limits.MAX_FUTURE.days == 1
     assert "one day in the future" in comments["Event.timestamp"]

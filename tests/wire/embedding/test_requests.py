@@ -111,13 +111,63 @@ async def test_large_lists_are_decoded_and_encoded_off_the_event_loop(stub, monk
     assert places == [inline] * 4
 
 
-async def test_attribute_says_what_it_waits_for(stub):
-    error = await refusal(stub.Attribute(pb.AttributeRequest(text="a", other="b")))
-    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+def weighted(*texts, weight=1.0):
+    return [pb.WeightedText(text=text, weight=weight) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason", "field", "value", "limit"),
+    [
+        (pb.AttributeRequest(other="b"), "INVALID_FIELD", "text", "", "1..65536 bytes"),
+        (pb.AttributeRequest(text="a"), "INVALID_FIELD", "other", "", "1..65536 bytes"),
+        (pb.AttributeRequest(text=" \n", other="b"), "INVALID_FIELD", "text", "", "1..65536 bytes"),
+        (pb.AttributeRequest(text="a", other="\u200b"), "INVALID_FIELD", "other", "", "something to read"),
+        (pb.AttributeRequest(text="é" * 32_769, other="b"), "LIMIT_EXCEEDED", "text", "", "65536 bytes"),
+        (pb.AttributeRequest(text="a", other="b", others=weighted("c")), "INVALID_FIELD", "other", "b", "empty"),
+        (pb.AttributeRequest(text="a", others=weighted("b", "")), "INVALID_FIELD", "others[1].text", "", "bytes"),
+        (pb.AttributeRequest(text="a", others=weighted("b", "\u200b")), "INVALID_FIELD", "others[1].text", "", "read"),
+        (pb.AttributeRequest(text="a", others=weighted(*"b" * 65)), "LIMIT_EXCEEDED", "others", "65 el", "0..64"),
+        (
+            pb.AttributeRequest(text="a", others=weighted("b", weight=-1)),
+            "INVALID_FIELD", "others[0].weight", "-1", "0..1000",
+        ),
+        (
+            pb.AttributeRequest(text="a", others=weighted("b", weight=float("nan"))),
+            "INVALID_FIELD", "others[0].weight", "nan", "0..1000",
+        ),
+        (
+            pb.AttributeRequest(text="a", others=weighted(*["b" * 65_000] * 17)),
+            "LIMIT_EXCEEDED", "others", "1105000 bytes", "1048576 bytes",
+        ),
+        (
+            pb.AttributeRequest(text="a", others=weighted(*["b " * 99] * 64)),
+            "LIMIT_EXCEEDED", "others", "tokens in all", "4096",
+        ),
+        (
+            pb.AttributeRequest(text="a", other="b", attention_layers=[2]),
+            "INVALID_FIELD", "attention_layers", "2", "0..1",
+        ),
+        (
+            pb.AttributeRequest(text="a", other="b", attention_layers=range(65)),
+            "LIMIT_EXCEEDED", "attention_layers", "65 elements", "0..64",
+        ),
+    ],
+)  # fmt: skip
+async def test_attribution_of_bad_input(stub, request_, reason, field, value, limit):
+    error = await refusal(stub.Attribute(request_))
     info = error_info(error)
-    assert info.reason == "NOT_SERVED_YET"
-    assert info.metadata["rpc"] == "Attribute"
-    assert "attributions" in info.metadata["waits_for"]
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (info.reason, info.metadata["field"]) == (reason, field)
+    assert value in info.metadata["value"]
+    assert limit in info.metadata["limit"]
+    assert info.metadata["hint"]
+
+
+async def test_attribution_of_odd_texts(stub):
+    texts = ["a\x07film", "😀", "爱", "z" * 5_000, "a " * 32_000]
+    answer = await stub.Attribute(pb.AttributeRequest(text="a film", others=weighted(*texts)))
+    assert [one.truncated for one in answer.others] == [False, False, False, False, True]
+    assert all(one.words for one in answer.others)
 
 
 async def test_bad_list_ends_a_stream_after_the_answers_before_it(stub):

@@ -27,15 +27,15 @@ from fusionrec.common.v1 import serving_pb2 as fusionrec_dot_common_dot_v1_dot_s
 from fusionrec.common.v1 import vector_pb2 as fusionrec_dot_common_dot_v1_dot_vector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.fusionrec/embedding/v1/embedding_service.proto\x12\x16\x66usionrec.embedding.v1\x1a\x1f\x66usionrec/common/v1/error.proto\x1a!fusionrec/common/v1/serving.proto\x1a fusionrec/common/v1/vector.proto\"h\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x32\n\x08priority\x18\x02 \x01(\x0e\x32 .fusionrec.embedding.v1.Priority\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"\xba\x01\n\tEmbedding\x12+\n\x06vector\x18\x01 \x01(\x0b\x32\x1b.fusionrec.common.v1.Vector\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x15\n\runknown_share\x18\x04 \x01(\x02\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\x12\x36\n\tviolation\x18\x06 \x01(\x0b\x32#.fusionrec.common.v1.FieldViolation\"x\n\rEmbedResponse\x12\x35\n\nembeddings\x18\x01 \x03(\x0b\x32!.fusionrec.embedding.v1.Embedding\x12\x30\n\tserved_by\x18\x02 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\"L\n\x12\x45mbedStreamRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x03\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"\x90\x01\n\x13\x45mbedStreamResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x03\x12\x35\n\nembeddings\x18\x02 \x03(\x0b\x32!.fusionrec.embedding.v1.Embedding\x12\x30\n\tserved_by\x18\x03 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\"Y\n\x10\x41ttributeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\x12\x11\n\tattention\x18\x03 \x01(\x08\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"6\n\x10WordContribution\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x02 \x01(\x02\"<\n\x0c\x41ttentionMap\x12\r\n\x05layer\x18\x01 \x01(\x05\x12\x0c\n\x04head\x18\x02 \x01(\x05\x12\x0f\n\x07weights\x18\x03 \x03(\x02\"\x9a\x02\n\x11\x41ttributeResponse\x12\x12\n\nsimilarity\x18\x01 \x01(\x02\x12\x37\n\x05words\x18\x02 \x03(\x0b\x32(.fusionrec.embedding.v1.WordContribution\x12=\n\x0bother_words\x18\x03 \x03(\x0b\x32(.fusionrec.embedding.v1.WordContribution\x12\x37\n\tattention\x18\x04 \x03(\x0b\x32$.fusionrec.embedding.v1.AttentionMap\x12\x0e\n\x06tokens\x18\x05 \x03(\t\x12\x30\n\tserved_by\x18\x06 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\",\n\x13GetModelInfoRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\"\xd3\x02\n\x14GetModelInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\x12\x0f\n\x07pooling\x18\x05 \x01(\t\x12\x12\n\nnormalized\x18\x06 \x01(\x08\x12\x12\n\nparameters\x18\x07 \x01(\x03\x12\x16\n\x0eweights_sha256\x18\x08 \x01(\t\x12\x11\n\tmax_texts\x18\t \x01(\x05\x12\x16\n\x0emax_text_bytes\x18\n \x01(\x05\x12\x0e\n\x06\x65ngine\x18\x0b \x01(\t\x12\x14\n\x0c\x63\x61\x63hed_texts\x18\x0c \x01(\x03\x12\x0c\n\x04kind\x18\r \x01(\t\x12\x32\n\x08versions\x18\x0e \x03(\x0b\x32 .fusionrec.common.v1.VersionInfo\x12\x15\n\rstatus_reason\x18\x0f \x01(\t*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\xa1\x03\n\x10\x45mbeddingService\x12T\n\x05\x45mbed\x12$.fusionrec.embedding.v1.EmbedRequest\x1a%.fusionrec.embedding.v1.EmbedResponse\x12j\n\x0b\x45mbedStream\x12*.fusionrec.embedding.v1.EmbedStreamRequest\x1a+.fusionrec.embedding.v1.EmbedStreamResponse(\x01\x30\x01\x12`\n\tAttribute\x12(.fusionrec.embedding.v1.AttributeRequest\x1a).fusionrec.embedding.v1.AttributeResponse\x12i\n\x0cGetModelInfo\x12+.fusionrec.embedding.v1.GetModelInfoRequest\x1a,.fusionrec.embedding.v1.GetModelInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.fusionrec/embedding/v1/embedding_service.proto\x12\x16\x66usionrec.embedding.v1\x1a\x1f\x66usionrec/common/v1/error.proto\x1a!fusionrec/common/v1/serving.proto\x1a fusionrec/common/v1/vector.proto\"h\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x32\n\x08priority\x18\x02 \x01(\x0e\x32 .fusionrec.embedding.v1.Priority\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"\xba\x01\n\tEmbedding\x12+\n\x06vector\x18\x01 \x01(\x0b\x32\x1b.fusionrec.common.v1.Vector\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x15\n\runknown_share\x18\x04 \x01(\x02\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\x12\x36\n\tviolation\x18\x06 \x01(\x0b\x32#.fusionrec.common.v1.FieldViolation\"x\n\rEmbedResponse\x12\x35\n\nembeddings\x18\x01 \x03(\x0b\x32!.fusionrec.embedding.v1.Embedding\x12\x30\n\tserved_by\x18\x02 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\"L\n\x12\x45mbedStreamRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x03\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"\x90\x01\n\x13\x45mbedStreamResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x03\x12\x35\n\nembeddings\x18\x02 \x03(\x0b\x32!.fusionrec.embedding.v1.Embedding\x12\x30\n\tserved_by\x18\x03 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\"\xa9\x01\n\x10\x41ttributeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\x12\x11\n\tattention\x18\x03 \x01(\x08\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x34\n\x06others\x18\x05 \x03(\x0b\x32$.fusionrec.embedding.v1.WeightedText\x12\x18\n\x10\x61ttention_layers\x18\x06 \x03(\x05\",\n\x0cWeightedText\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x02\"E\n\x10WordContribution\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x02 \x01(\x02\x12\r\n\x05start\x18\x03 \x01(\x05\"\x96\x01\n\x0e\x41ttributedText\x12\x37\n\x05words\x18\x01 \x03(\x0b\x32(.fusionrec.embedding.v1.WordContribution\x12\x14\n\x0c\x63ontribution\x18\x02 \x01(\x02\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\x12\x0e\n\x06tokens\x18\x04 \x01(\x05\x12\x11\n\ttruncated\x18\x05 \x01(\x08\"<\n\x0c\x41ttentionMap\x12\r\n\x05layer\x18\x01 \x01(\x05\x12\x0c\n\x04head\x18\x02 \x01(\x05\x12\x0f\n\x07weights\x18\x03 \x03(\x02\"\xc9\x03\n\x11\x41ttributeResponse\x12\x12\n\nsimilarity\x18\x01 \x01(\x02\x12\x37\n\x05words\x18\x02 \x03(\x0b\x32(.fusionrec.embedding.v1.WordContribution\x12=\n\x0bother_words\x18\x03 \x03(\x0b\x32(.fusionrec.embedding.v1.WordContribution\x12\x37\n\tattention\x18\x04 \x03(\x0b\x32$.fusionrec.embedding.v1.AttentionMap\x12\x0e\n\x06tokens\x18\x05 \x03(\t\x12\x30\n\tserved_by\x18\x06 \x01(\x0b\x32\x1d.fusionrec.common.v1.ServedBy\x12\x10\n\x08residual\x18\x07 \x01(\x02\x12\x16\n\x0eother_residual\x18\x08 \x01(\x02\x12\x36\n\x06others\x18\t \x03(\x0b\x32&.fusionrec.embedding.v1.AttributedText\x12\x13\n\x0btext_tokens\x18\n \x01(\x05\x12\x11\n\ttruncated\x18\x0b \x01(\x08\x12\x0e\n\x06method\x18\x0c \x01(\t\x12\x13\n\x0b\x65valuations\x18\r \x01(\x05\",\n\x13GetModelInfoRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\"\xd3\x02\n\x14GetModelInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\x12\x0f\n\x07pooling\x18\x05 \x01(\t\x12\x12\n\nnormalized\x18\x06 \x01(\x08\x12\x12\n\nparameters\x18\x07 \x01(\x03\x12\x16\n\x0eweights_sha256\x18\x08 \x01(\t\x12\x11\n\tmax_texts\x18\t \x01(\x05\x12\x16\n\x0emax_text_bytes\x18\n \x01(\x05\x12\x0e\n\x06\x65ngine\x18\x0b \x01(\t\x12\x14\n\x0c\x63\x61\x63hed_texts\x18\x0c \x01(\x03\x12\x0c\n\x04kind\x18\r \x01(\t\x12\x32\n\x08versions\x18\x0e \x03(\x0b\x32 .fusionrec.common.v1.VersionInfo\x12\x15\n\rstatus_reason\x18\x0f \x01(\t*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\xa1\x03\n\x10\x45mbeddingService\x12T\n\x05\x45mbed\x12$.fusionrec.embedding.v1.EmbedRequest\x1a%.fusionrec.embedding.v1.EmbedResponse\x12j\n\x0b\x45mbedStream\x12*.fusionrec.embedding.v1.EmbedStreamRequest\x1a+.fusionrec.embedding.v1.EmbedStreamResponse(\x01\x30\x01\x12`\n\tAttribute\x12(.fusionrec.embedding.v1.AttributeRequest\x1a).fusionrec.embedding.v1.AttributeResponse\x12i\n\x0cGetModelInfo\x12+.fusionrec.embedding.v1.GetModelInfoRequest\x1a,.fusionrec.embedding.v1.GetModelInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fusionrec.embedding.v1.embedding_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRIORITY']._serialized_start=1700
-  _globals['_PRIORITY']._serialized_end=1781
+  _globals['_PRIORITY']._serialized_start=2170
+  _globals['_PRIORITY']._serialized_end=2251
   _globals['_EMBEDREQUEST']._serialized_start=176
   _globals['_EMBEDREQUEST']._serialized_end=280
   _globals['_EMBEDDING']._serialized_start=283
@@ -46,18 +46,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDSTREAMREQUEST']._serialized_end=669
   _globals['_EMBEDSTREAMRESPONSE']._serialized_start=672
   _globals['_EMBEDSTREAMRESPONSE']._serialized_end=816
-  _globals['_ATTRIBUTEREQUEST']._serialized_start=818
-  _globals['_ATTRIBUTEREQUEST']._serialized_end=907
-  _globals['_WORDCONTRIBUTION']._serialized_start=909
-  _globals['_WORDCONTRIBUTION']._serialized_end=963
-  _globals['_ATTENTIONMAP']._serialized_start=965
-  _globals['_ATTENTIONMAP']._serialized_end=1025
-  _globals['_ATTRIBUTERESPONSE']._serialized_start=1028
-  _globals['_ATTRIBUTERESPONSE']._serialized_end=1310
-  _globals['_GETMODELINFOREQUEST']._serialized_start=1312
-  _globals['_GETMODELINFOREQUEST']._serialized_end=1356
-  _globals['_GETMODELINFORESPONSE']._serialized_start=1359
-  _globals['_GETMODELINFORESPONSE']._serialized_end=1698
-  _globals['_EMBEDDINGSERVICE']._serialized_start=1784
-  _globals['_EMBEDDINGSERVICE']._serialized_end=2201
+  _globals['_ATTRIBUTEREQUEST']._serialized_start=819
+  _globals['_ATTRIBUTEREQUEST']._serialized_end=988
+  _globals['_WEIGHTEDTEXT']._serialized_start=990
+  _globals['_WEIGHTEDTEXT']._serialized_end=1034
+  _globals['_WORDCONTRIBUTION']._serialized_start=1036
+  _globals['_WORDCONTRIBUTION']._serialized_end=1105
+  _globals['_ATTRIBUTEDTEXT']._serialized_start=1108
+  _globals['_ATTRIBUTEDTEXT']._serialized_end=1258
+  _globals['_ATTENTIONMAP']._serialized_start=1260
+  _globals['_ATTENTIONMAP']._serialized_end=1320
+  _globals['_ATTRIBUTERESPONSE']._serialized_start=1323
+  _globals['_ATTRIBUTERESPONSE']._serialized_end=1780
+  _globals['_GETMODELINFOREQUEST']._serialized_start=1782
+  _globals['_GETMODELINFOREQUEST']._serialized_end=1826
+  _globals['_GETMODELINFORESPONSE']._serialized_start=1829
+  _globals['_GETMODELINFORESPONSE']._serialized_end=2168
+  _globals['_EMBEDDINGSERVICE']._serialized_start=2254
+  _globals['_EMBEDDINGSERVICE']._serialized_end=2671
 # @@protoc_insertion_point(module_scope)

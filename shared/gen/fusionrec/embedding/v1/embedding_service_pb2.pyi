@@ -228,7 +228,7 @@ Global___EmbedStreamResponse: _TypeAlias = EmbedStreamResponse  # noqa: Y015
 
 @_typing.final
 class AttributeRequest(_message.Message):
-    """Two texts whose similarity is to be explained."""
+    """A text, and others that it is compared with, whose similarity is to be explained."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,14 +236,26 @@ class AttributeRequest(_message.Message):
     OTHER_FIELD_NUMBER: _builtins.int
     ATTENTION_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    ATTENTION_LAYERS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The text whose words are weighed. 1 to 65536 bytes."""
+    """The text whose words are weighed. 1 to 65536 bytes, with something to read."""
     other: _builtins.str
-    """The text it is compared with. 1 to 65536 bytes."""
+    """The text it is compared with. 1 to 65536 bytes. Leave it empty when `others` is set."""
     attention: _builtins.bool
-    """Return attention maps as well."""
+    """Return attention maps of `text` as well."""
     model_version: _builtins.str
     """The model version, as in EmbedRequest."""
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedText]:
+        """Several texts it is compared with, instead of `other`: a user's text profile. At most 64, together at most 1 MiB."""
+
+    @_builtins.property
+    def attention_layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Layers to return the attention of, counted from 0. None: all. At most 64. All maps of a reply together hold at
+        most 3000000 weights, 12 MB; a longer text needs fewer layers.
+        """
+
     def __init__(
         self,
         *,
@@ -251,14 +263,42 @@ class AttributeRequest(_message.Message):
         other: _builtins.str = ...,
         attention: _builtins.bool = ...,
         model_version: _builtins.str = ...,
+        others: _abc.Iterable[Global___WeightedText] | None = ...,
+        attention_layers: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "model_version", b"model_version", "other", b"other", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "attention_layers", b"attention_layers", "model_version", b"model_version", "other", b"other", "others", b"others", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttributeRequest: _TypeAlias = AttributeRequest  # noqa: Y015
+
+@_typing.final
+class WeightedText(_message.Message):
+    """One text of a profile. The profile's vector is the weighted sum of its texts' vectors, at length 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text. 1 to 65536 bytes, with something to read."""
+    weight: _builtins.float
+    """Its weight, above 0 to 1000; 0 means 1. Only ratios matter."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeightedText: _TypeAlias = WeightedText  # noqa: Y015
 
 @_typing.final
 class WordContribution(_message.Message):
@@ -268,23 +308,67 @@ class WordContribution(_message.Message):
 
     WORD_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     word: _builtins.str
-    """The word as it stands in the text."""
+    """The word as it stands in the text. Punctuation marks and the characters of Chinese and Japanese are words."""
     contribution: _builtins.float
-    """What it adds; negative when it takes away. All words together make the similarity."""
+    """What it adds; negative when it takes away. All words of a side together make the similarity."""
+    start: _builtins.int
+    """Where the word begins in its text, in code points from 0."""
     def __init__(
         self,
         *,
         word: _builtins.str = ...,
         contribution: _builtins.float = ...,
+        start: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "start", b"start", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WordContribution: _TypeAlias = WordContribution  # noqa: Y015
+
+@_typing.final
+class AttributedText(_message.Message):
+    """The words of one of the other texts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORDS_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    contribution: _builtins.float
+    """What the text adds to the similarity. All texts of a profile together make the similarity."""
+    similarity: _builtins.float
+    """Cosine similarity of this text and `text`, -1 to 1."""
+    tokens: _builtins.int
+    """Tokens read, special tokens included."""
+    truncated: _builtins.bool
+    """True when tokens past the model's limit were cut: the words after them are not weighed."""
+    @_builtins.property
+    def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___WordContribution]:
+        """The words."""
+
+    def __init__(
+        self,
+        *,
+        words: _abc.Iterable[Global___WordContribution] | None = ...,
+        contribution: _builtins.float = ...,
+        similarity: _builtins.float = ...,
+        tokens: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "similarity", b"similarity", "tokens", b"tokens", "truncated", b"truncated", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttributedText: _TypeAlias = AttributedText  # noqa: Y015
 
 @_typing.final
 class AttentionMap(_message.Message):
@@ -301,7 +385,7 @@ class AttentionMap(_message.Message):
     """Head, counted from 0."""
     @_builtins.property
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Row-major weights, `tokens` by `tokens`."""
+        """Row-major weights, `tokens` by `tokens`. Row i is what token i reads of every token, and sums to 1."""
 
     def __init__(
         self,
@@ -320,7 +404,7 @@ Global___AttentionMap: _TypeAlias = AttentionMap  # noqa: Y015
 
 @_typing.final
 class AttributeResponse(_message.Message):
-    """Which words make the similarity."""
+    """Which words make the similarity. The words of each side sum to the similarity, up to the residual."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -330,27 +414,50 @@ class AttributeResponse(_message.Message):
     ATTENTION_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
+    RESIDUAL_FIELD_NUMBER: _builtins.int
+    OTHER_RESIDUAL_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    TEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
     similarity: _builtins.float
     """Cosine similarity of the two texts, -1 to 1."""
+    residual: _builtins.float
+    """`similarity` minus the sum of `words`: the error of the numeric integration."""
+    other_residual: _builtins.float
+    """`similarity` minus the sum of the other side's words."""
+    text_tokens: _builtins.int
+    """Tokens of `text` read, special tokens included."""
+    truncated: _builtins.bool
+    """True when tokens of `text` past the model's limit were cut: the words after them are not weighed."""
+    method: _builtins.str
+    """How the contributions were computed: "integrated gradients", "exact"."""
+    evaluations: _builtins.int
+    """Points at which the model was evaluated, over all texts."""
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___WordContribution]:
         """The words of `text`."""
 
     @_builtins.property
     def other_words(self) -> _containers.RepeatedCompositeFieldContainer[Global___WordContribution]:
-        """The words of `other`."""
+        """The words of `other`. Empty when `others` was sent."""
 
     @_builtins.property
     def attention(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttentionMap]:
-        """The attention maps, when asked for."""
+        """The attention maps, when asked for, by layer and head."""
 
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The tokens the attention maps are over."""
+        """The tokens the attention maps are over. Empty when none were asked for."""
 
     @_builtins.property
     def served_by(self) -> _serving_pb2.ServedBy:
         """Who made this reply."""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributedText]:
+        """The texts of `others`, in their order, or the one of `other`."""
 
     def __init__(
         self,
@@ -361,10 +468,17 @@ class AttributeResponse(_message.Message):
         attention: _abc.Iterable[Global___AttentionMap] | None = ...,
         tokens: _abc.Iterable[_builtins.str] | None = ...,
         served_by: _serving_pb2.ServedBy | None = ...,
+        residual: _builtins.float = ...,
+        other_residual: _builtins.float = ...,
+        others: _abc.Iterable[Global___AttributedText] | None = ...,
+        text_tokens: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
+        method: _builtins.str = ...,
+        evaluations: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "other_words", b"other_words", "served_by", b"served_by", "similarity", b"similarity", "tokens", b"tokens", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "evaluations", b"evaluations", "method", b"method", "other_residual", b"other_residual", "other_words", b"other_words", "others", b"others", "residual", b"residual", "served_by", b"served_by", "similarity", b"similarity", "text_tokens", b"text_tokens", "tokens", b"tokens", "truncated", b"truncated", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
