@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shared.data.nouns import EventType, temperature
+from shared.data.texts import recency_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from services.ranker.items.arrays import F32
     from shared.data.nouns import HistoryEvent, Temperature
     from shared.data.preferences import PreferenceRules
-
-HALF_LIFE_LIKES = 10.0
-"""A like counts half as much as one that came this many likes later."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +63,10 @@ class TextProfile:
     @property
     def weights(self) -> F32:
         """Weight of each text by its place from the newest, float32 (m,), sum 1."""
-        age = np.arange(len(self.vectors) - 1, -1, -1, dtype=np.float32)
-        weights = np.exp2(-age / HALF_LIFE_LIKES)
-        return np.asarray(weights / weights.sum(), dtype=np.float32)
+        return np.asarray(recency_weights(len(self.vectors)), dtype=np.float32)
 
     @property
     def centre(self) -> F32:
         """The weighted mean at length 1: float32 (dim,)."""
         mean = self.weights @ self.vectors
         return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float32)
-
-
-def profile_texts(likes: Sequence[str], reviews: Sequence[str], limit: int) -> list[str]:
-    """Returns the texts of a text profile, oldest first: newest reviews in up to a quarter of the places, then likes.
-
-    `likes` are the texts of liked items, oldest first, empty where not known.
-    """
-    own = list(reviews[-max(limit // 4, 1) :])
-    liked = [text for text in likes if text][-(limit - len(own)) :] if limit > len(own) else []
-    return own + liked

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.ranker.features.compute import FeatureInputs, compute
-from services.ranker.features.profile import TextProfile, UserProfile, profile_texts
+from services.ranker.features.profile import TextProfile, UserProfile
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.base import RankingLists
 from services.ranker.nouns import CandidateQuery
@@ -22,6 +22,7 @@ from services.ranker.together import together
 from shared.data.folds import ListKind
 from shared.data.limits import MAX_CANDIDATES
 from shared.data.nouns import HistoryEvent, SeenPolicy
+from shared.data.texts import profile_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

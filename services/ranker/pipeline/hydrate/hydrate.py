@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ranker.features.profile import TextProfile, UserProfile, profile_texts
+from services.ranker.features.profile import TextProfile, UserProfile
 from services.ranker.pipeline.call import CF_ONLY, FULL_FUSION, POPULAR
+from shared.data.texts import profile_texts
 from shared.errors import DependencyUnavailable, FusionrecError
 
 if TYPE_CHECKING:
