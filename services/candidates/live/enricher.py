@@ -9,10 +9,13 @@ import numpy as np
 import structlog
 
 from services.candidates.sources.aligned_text import ItemTexts
+from shared.data.item_evidence import mixed
 from shared.data.texts import item_text, item_title
 from shared.errors import FusionrecError, ModelMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.candidates.arrays import F32
     from services.candidates.ports import TextEmbedder
     from services.candidates.versions.version import Version
@@ -40,7 +43,8 @@ class Enricher:
         self._version = version
         self._embedder = embedder
         self._workers = workers
-        self._waiting: dict[int, None] = {}
+        # Whether the text of the item itself must be read: what is only reviewed anew has its own text's vector.
+        self._waiting: dict[int, bool] = {}
         self._wake = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._at_rest.set()
@@ -51,9 +55,9 @@ class Enricher:
         """Items that wait for a vector."""
         return len(self._waiting)
 
-    def add(self, row: int) -> None:
-        """Asks for the vectors of the item in this row."""
-        self._waiting[row] = None
+    def add(self, row: int, *, own_text: bool = True) -> None:
+        """Asks for the vectors of the item in this row; `own_text` is False when only its reviews changed."""
+        self._waiting[row] = own_text or self._waiting.get(row, False)
         self._at_rest.clear()
         self._wake.set()
 
@@ -86,7 +90,7 @@ class Enricher:
 
         Rows leave before the work begins: one that changes meanwhile waits again, for the vectors of its new item.
         """
-        rows = list(self._waiting)[:BATCH]
+        rows = {row: self._waiting[row] for row in list(self._waiting)[:BATCH]}
         for row in rows:
             del self._waiting[row]
         placed = False
@@ -97,16 +101,17 @@ class Enricher:
             raise
         finally:
             if not placed:
-                self._waiting.update(dict.fromkeys(rows))
+                for row, own_text in rows.items():
+                    self._waiting[row] = own_text or self._waiting.get(row, False)
                 self._at_rest.set()
         return placed
 
-    async def _enrich(self, rows: list[int]) -> bool:
+    async def _enrich(self, rows: dict[int, bool]) -> bool:
         items = {row: item for row in rows if (item := self._version.table.item(row)) is not None}
         if not items:
             return True
         try:
-            texts = await self._embed(list(items.values()))
+            texts, own = await self._embed(items, rows)
         except FusionrecError as error:
             if error.message != self.reason:
                 log.warning("items wait for their vectors", reason=error.message, waiting=self.waiting + len(rows))
@@ -114,11 +119,15 @@ class Enricher:
             await self._place_without_text(items)
             return False
         self.reason = ""
-        await self._place(items, texts)
+        await self._place(items, texts, own)
         return True
 
-    async def _embed(self, items: list[Item]) -> ItemTexts:
-        texts = [item_text(item) for item in items] + [item_title(item) for item in items]
+    async def _embed(self, items: dict[int, Item], rows: dict[int, bool]) -> tuple[ItemTexts, F32]:
+        """Returns the items' vectors with their reviews, and those of their own texts alone, (items, dim)."""
+        reviews = [self._version.reviews.texts(item.item_id) for item in items.values()]
+        texts = [item_text(item) if rows[row] else "" for row, item in items.items()]
+        texts += [item_title(item) for item in items.values()]
+        texts += [text for several in reviews for text in several]
         # The version that the model was trained with, whatever the embedding service has swapped to since.
         expected = self._version.about.embedding_version
         embedded = await self._embedder.embed(texts, urgent=self.waiting <= URGENT, version=expected)
@@ -127,23 +136,42 @@ class Enricher:
                 f"the candidates model needs vectors of embedding {expected}, the service makes those of "
                 f"{embedded.version}: train anew"
             )
-        return ItemTexts(embedded.vectors[: len(items)], embedded.vectors[len(items) :])
+        own, titles, said = np.split(embedded.vectors, [len(items), 2 * len(items)])
+        own = own.copy()
+        for place, row in enumerate(items):
+            if not rows[row]:
+                own[place] = self._version.own_text(row)
+        return ItemTexts(_with_reviews(own, said, [len(several) for several in reviews]), titles), own
 
-    async def _place(self, items: dict[int, Item], texts: ItemTexts) -> None:
+    async def _place(self, items: dict[int, Item], texts: ItemTexts, own: F32) -> None:
         mapped = await self._workers.run(self._version.text_map.map, list(items.values()), texts)
-        self._put(items, mapped, texts)
+        self._put(items, mapped, texts, own)
 
     async def _place_without_text(self, items: dict[int, Item]) -> None:
         bare = {row: item for row, item in items.items() if not self._version.has_vectors(row)}
         if bare:
             nothing = np.full((len(bare), self._version.content_dim), np.nan, np.float32)
-            await self._place(bare, ItemTexts(nothing, nothing))
+            await self._place(bare, ItemTexts(nothing, nothing), nothing)
 
-    def _put(self, items: dict[int, Item], mapped: F32, texts: ItemTexts) -> None:
+    def _put(self, items: dict[int, Item], mapped: F32, texts: ItemTexts, own: F32) -> None:
         # Deleted or changed meanwhile: a changed one waits again already.
         places = [place for place, (row, item) in enumerate(items.items()) if self._version.table.item(row) is item]
         rows = np.array(list(items), np.int64)[places]
         every = list(items.values())
+        for place, row in zip(places, rows.tolist(), strict=True):
+            self._version.keep_own_text(row, own[place], texts.full[place])
         self._version.place(
             rows, [every[place] for place in places], mapped[places], ItemTexts(texts.full[places], texts.title[places])
         )
+
+
+def _with_reviews(full: F32, said: F32, counts: Sequence[int]) -> F32:
+    """Returns the items' vectors (items, dim) with their reviews' (reviews, dim), of which each item has its count."""
+    full = full.copy()
+    ends = np.cumsum(counts)
+    for place in np.flatnonzero(counts).tolist():
+        own = said[ends[place] - counts[place] : ends[place]]
+        found = own[~np.isnan(own[:, 0])]
+        if len(found):
+            full[place] = mixed(None if np.isnan(full[place, 0]) else full[place], found)
+    return full

@@ -19,6 +19,8 @@ from shared.data.nouns import Event, Item, ItemDeleted, UserForgotten
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from services.candidates.live.enricher import Enricher
     from services.candidates.live.histories import LiveHistories
     from services.candidates.live.learner import Learner
@@ -161,6 +163,8 @@ class LiveVersion:
                 change = self._likes.add(record.sequence, event)
                 self._histories.add(record.sequence, event)
                 self._learn(event, change)
+                if self.version.reviews.add(event):
+                    self._enrich([event.item_id])
             case Item() as item:
                 self._put(item)
             case ItemDeleted(item_id):
@@ -169,6 +173,7 @@ class LiveVersion:
                 self._likes.forget(record.sequence, user_id)
                 self._histories.forget(record.sequence, user_id)
                 self._learner.forget(user_id)
+                self._enrich(self.version.reviews.forget(user_id))
                 self.profiles.forget(user_id)
                 self.answers.clear()
 
@@ -186,7 +191,15 @@ class LiveVersion:
         if changed or not self.version.has_vectors(row):
             self._enricher.add(row)
 
+    def _enrich(self, item_ids: Iterable[str]) -> None:
+        """Asks for new vectors of items whose reviews are other ones now."""
+        for item_id in item_ids:
+            row = self.version.table.rows.get(item_id)
+            if row is not None and self.version.table.item(row) is not None:
+                self._enricher.add(row, own_text=False)
+
     def _remove(self, item_id: str) -> None:
+        self.version.reviews.remove(item_id)
         row = self.version.table.remove(item_id)
         if row is not None:
             self.version.remove(np.array([row], np.int64))
@@ -201,6 +214,12 @@ class LiveVersion:
         self._likes.clear()
         self.profiles.clear()
         self.answers.clear()
+        reviewed = [
+            row for item_id in self.version.reviews if (row := self.version.table.rows.get(item_id)) is not None
+        ]
+        # Vectors that hold reviews of the old log are made anew when their items come back.
+        self.version.remove(np.array(reviewed, np.int64))
+        self.version.reviews.clear()
         for item_id in self.version.table.ids:
             # Vectors stay: an item that comes back unchanged needs no new ones. What is not in the table is not found.
             self.version.table.remove(item_id)

@@ -11,15 +11,17 @@ import numpy as np
 
 from services.candidates.sources.aligned_text import ItemTexts, masked_rows
 from services.candidates.sources.attributes import AttributeEncoder
+from shared.data.item_evidence import mixed, review_texts
 from shared.data.texts import item_text, item_title
 from shared.errors import ModelMismatch, ModelNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from services.candidates.arrays import I64, Mask
+    from services.candidates.arrays import F32, I64, Mask
     from services.candidates.ports import Embedded, TextEmbedder
     from services.candidates.sources.hyperparameters import TextParameters
+    from shared.data.item_evidence import ItemReviews
     from shared.data.nouns import Item
 
 STEP = 500
@@ -68,6 +70,59 @@ async def embed_items(
     vectors = np.vstack([*(part.vectors for part in parts), nothing]).astype(np.float16).astype(np.float32)
     rows_full, rows_alone = ([place.get(text, -1) for text in own] for own in (full, alone))
     return ItemTexts(vectors[rows_full], vectors[rows_alone]), versions.pop()
+
+
+async def embed_reviews(
+    reviews: Sequence[ItemReviews], embedder: TextEmbedder, on_done: Callable[[int, int], None], version: str
+) -> dict[str, F32]:
+    """Returns the vector of each review's text, float32 (dim,); those with nothing to read are not among them.
+
+    Args:
+        reviews: of the items, as each version sees them.
+        embedder: the language model.
+        on_done: called with the number of texts embedded and that of all.
+        version: the version of the language model that made the items' vectors.
+
+    Raises:
+        DependencyUnavailable: it does not answer.
+        ModelMismatch: it no longer has that version.
+
+    """
+    texts = review_texts(reviews)
+    if not texts:
+        return {}
+    parts = await _embed(texts, embedder, on_done, version)
+    vectors = np.vstack([part.vectors for part in parts])
+    return {text: vector for text, vector in zip(texts, vectors, strict=True) if not np.isnan(vector[0])}
+
+
+def own_texts(texts: ItemTexts, rows: Mapping[str, int], reviews: ItemReviews) -> dict[int, F32]:
+    """Returns the vectors of the reviewed items' own texts by row, float32 (dim,), NaN where there is none."""
+    return {rows[item_id]: texts.full[rows[item_id]] for item_id in reviews if item_id in rows}
+
+
+def with_reviews(
+    texts: ItemTexts, rows: Mapping[str, int], reviews: ItemReviews, vectors: Mapping[str, F32]
+) -> ItemTexts:
+    """Returns the items' vectors with what their reviews say of them.
+
+    Args:
+        texts: vectors of the items' own texts.
+        rows: row of each item.
+        reviews: those that a version sees.
+        vectors: of the reviews' texts.
+
+    """
+    if not len(reviews):
+        return texts
+    full = texts.full.copy()
+    for item_id in reviews:
+        found = [vectors[text] for text in reviews.texts(item_id) if text in vectors]
+        row = rows.get(item_id)
+        if row is not None and found:
+            own = None if np.isnan(full[row, 0]) else full[row]
+            full[row] = mixed(own, np.stack(found)).astype(np.float16)
+    return ItemTexts(full, texts.title)
 
 
 def titles_needed(items: Sequence[Item], likes: Iterable[I64], parameters: TextParameters) -> Mask:

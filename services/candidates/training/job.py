@@ -11,13 +11,14 @@ import structlog
 
 from services.candidates.catalogue.table import ItemTable
 from services.candidates.sources.registry import check_kinds, wanted_kinds
-from services.candidates.training.embedding import embed_items, titles_needed
+from services.candidates.training.embedding import embed_items, embed_reviews, own_texts, titles_needed, with_reviews
 from services.candidates.training.likes import likes_of
 from services.candidates.training.plan import plan_versions, serving_version
 from services.candidates.training.quotas import FOLD
 from services.candidates.training.trainer import fit_models
 from services.candidates.versions.files import save_indexes, save_models
 from services.candidates.versions.version import KIND
+from shared.data.item_evidence import ItemReviews
 from shared.data.nouns import Item
 from shared.errors import CorruptData, NotFound
 
@@ -103,14 +104,19 @@ class TrainingJob:
         self, snapshot: LogSnapshot, table: ItemTable, versions: Sequence[tuple[PlannedVersion, Likes]]
     ) -> list[Manifest]:
         texts, embedding = await self._embed(table, [likes for _, likes in versions])
+        seen = [ItemReviews.of(one.events) for one, _ in versions]
+        said = await embed_reviews(seen, self.embedder, self._on_reviews, embedding)
         manifests = []
         quotas: Quotas | None = None
         for done, (one, likes) in enumerate(versions):
             self.progress.update("train", done, len(versions))
-            models = fit_models(table, texts, likes, self.parameters, self.sources, self.als_engine)
+            # Each version reads the reviews among its own events only: a hidden one would give its writer away.
+            with_them = with_reviews(texts, table.rows, seen[done], said)
+            models = fit_models(table, with_them, likes, self.parameters, self.sources, self.als_engine)
             if self.quotas is not None and one.labels.get("fold") == FOLD and one.lists:
                 quotas = self.quotas.learn(models, one.lists)
-            models = replace(models, quotas=quotas)
+            own = own_texts(texts, table.rows, seen[done])
+            models = replace(models, quotas=quotas, reviews=seen[done], own_texts=own)
             with tempfile.TemporaryDirectory(prefix="candidates-") as folder:
                 save_models(models, Path(folder))
                 indexes = save_indexes(models, Path(folder), self.builder, embedding)
@@ -142,6 +148,9 @@ class TrainingJob:
             self.progress.update("embed", done, total)
 
         return await embed_items(given, titles, self.embedder, on_done, self.embedding_version)
+
+    def _on_reviews(self, done: int, total: int) -> None:
+        self.progress.update("embed reviews", done, total)
 
     def _publish(
         self,

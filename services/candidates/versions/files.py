@@ -14,15 +14,19 @@ from services.candidates.merge.quotas import Quotas
 from services.candidates.sources.own_vectors import own_vectors, present_rows, to_build
 from services.candidates.sources.registry import load_kinds, save_kinds
 from services.candidates.versions.version import About, Models, Version
+from shared.data.item_evidence import ItemReviews
 from shared.errors import CorruptData
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from services.candidates.arrays import F32
     from services.candidates.ports import IndexBuilder, IndexFactory, VectorIndex
     from shared.artifacts import Loaded, Manifest
 
 QUOTAS = "quotas.json"
+REVIEWS = "reviews.json"
+OWN_TEXTS = "own_texts.npz"
 INDEXES = "indexes"
 """Folder below a version's with the indexes that were built: of the spaces, and of sources under the kind's name."""
 SOURCES = "sources"
@@ -39,6 +43,10 @@ def save_models(models: Models, folder: Path) -> None:
     np.save(folder / "events.npy", models.events)
     if models.quotas is not None:
         (folder / QUOTAS).write_text(json.dumps(models.quotas.to_json()))
+    if len(models.reviews):
+        (folder / REVIEWS).write_text(json.dumps(models.reviews.to_json(), ensure_ascii=False))
+        vectors = np.array(list(models.own_texts.values()), np.float16)
+        np.savez(folder / OWN_TEXTS, rows=np.array(list(models.own_texts), np.int64), vectors=vectors)
 
 
 def load_models(folder: Path) -> Models:
@@ -55,7 +63,20 @@ def load_models(folder: Path) -> Models:
         content=np.load(folder / "content.npy").astype(np.float32),
         events=np.load(folder / "events.npy"),
         quotas=Quotas.from_json(json.loads((folder / QUOTAS).read_text())) if (folder / QUOTAS).exists() else None,
+        reviews=_load_reviews(folder / REVIEWS),
+        own_texts=_load_own_texts(folder / OWN_TEXTS),
     )
+
+
+def _load_reviews(file: Path) -> ItemReviews:
+    return ItemReviews.from_json(json.loads(file.read_text())) if file.exists() else ItemReviews()
+
+
+def _load_own_texts(file: Path) -> dict[int, F32]:
+    if not file.exists():
+        return {}
+    with np.load(file) as arrays:
+        return dict(zip(arrays["rows"].tolist(), arrays["vectors"].astype(np.float32), strict=True))
 
 
 def save_indexes(models: Models, folder: Path, builder: IndexBuilder, embedding: str) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from services.candidates.sources.kind import Opening
 from services.candidates.sources.own_vectors import filled, own_vectors
 from services.candidates.sources.registry import KINDS
 from services.candidates.sources.views import views
+from shared.data.item_evidence import ItemReviews
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +68,10 @@ class Models:
     """Training events of each item, int64 (rows,)."""
     quotas: Quotas | None = None
     """How many places each source earned; None: not learned."""
+    reviews: ItemReviews = field(default_factory=ItemReviews)
+    """The reviews that are part of `content` and `mapped`."""
+    own_texts: Mapping[int, F32] = field(default_factory=dict)
+    """Vectors of the reviewed items' own texts by row, float32 (dim,), NaN where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +114,8 @@ class Version:
         self._als: AlsModel = models.by_kind["als"]
         self._events = models.events
         self.quotas = models.quotas
+        self.reviews = models.reviews
+        self._own_texts = dict(models.own_texts)
         self.item_factors = ItemFactors(self._als)
         self._vector_writes = 0
         if spaces is None:
@@ -153,6 +160,25 @@ class Version:
     def has_vectors(self, row: int) -> bool:
         """Returns whether an item was mapped already."""
         return not bool(np.isnan(self.spaces.mapped.vectors(np.array([row]))).any())
+
+    def own_text(self, row: int) -> F32:
+        """Returns the vector of an item's own text, without its reviews, (dim,); NaN where there is none."""
+        if row in self._own_texts:
+            return self._own_texts[row]
+        vector: F32 = self.spaces.similar[CONTENT].vectors(np.array([row], np.int64))[0]
+        return vector
+
+    def keep_own_text(self, row: int, own: F32, full: F32) -> None:
+        """Notes the vector of an item's own text, (dim,), where its reviews make another one of it, `full`."""
+        self._own_texts.pop(row, None)
+        if not np.array_equal(own, full, equal_nan=True):
+            self._own_texts[row] = own.copy()
+
+    def forget_reviews(self) -> None:
+        """Drops all reviews, and the vectors that they are part of."""
+        self.remove(np.array(list(self._own_texts), np.int64))
+        self._own_texts.clear()
+        self.reviews.clear()
 
     def is_trained(self, row: int) -> bool:
         """Returns whether training learned factors of the item in this row."""

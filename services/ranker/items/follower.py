@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.ranker.items.evidence import with_reviews
 from shared.errors import FusionrecError
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ class Follower:
             self._wake.clear()
             while self._embedding_on and (waiting := self._live.take_waiting(EMBED_BATCH)):
                 try:
-                    texts = [self._live.text(item_id) for item_id in waiting]
+                    several = [self._live.texts(item_id) for item_id in waiting]
+                    texts = [text for own in several for text in own]
                     version = self._live.table.embedding_version
                     made = await self._encoder.embed(texts, EMBED_TIMEOUT_S, bulk=True, version=version)
-                    self._live.put_vectors(waiting, made)
+                    self._live.put_vectors(waiting, with_reviews(made, [len(own) for own in several]))
                     delay = RETRY_S
                 except FusionrecError as error:
                     log.info("items wait for vectors", items=len(waiting), reason=error.message, retry_s=delay)

@@ -12,6 +12,7 @@ from services.ranker.items.catalogue import Catalogue
 from services.ranker.items.popularity import Popularity
 from services.ranker.items.table import ItemTable
 from services.ranker.items.vectors import ItemVectors
+from shared.data.item_evidence import ItemReviews
 from shared.data.nouns import Event, Item, ItemDeleted, UserForgotten
 from shared.data.texts import item_text
 from shared.telemetry import metrics
@@ -72,11 +73,13 @@ class LiveItems:
         self._changed: set[str] | None = None
         self._waiting: dict[str, None] = {}
         self.catalogue = Catalogue()
+        self.reviews = ItemReviews()
         self.table = self._empty()
 
     def reset(self) -> None:
         """Drops everything: the log was replaced by another one."""
         self.catalogue = Catalogue()
+        self.reviews.clear()
         self.table = self._empty()
         self._waiting = {}
         if self._seed is not None:
@@ -116,6 +119,8 @@ class LiveItems:
             if self.text(item_id) and not self.table.vectors.has(self.table.rows[item_id]):
                 self._waiting[item_id] = None
         self._changed = None
+        # The model's vectors hold the reviews of its time; what came or went since is not told apart.
+        self._reviewed(list(self.reviews))
         self.table.popularity.keep_time()
 
     def apply(self, records: Iterable[LogRecord]) -> None:
@@ -126,12 +131,16 @@ class LiveItems:
             match record.body:
                 case Event() as event:
                     self.table.put_event(event)
+                    if self.reviews.add(event):
+                        self._reviewed([event.item_id])
                 case Item() as item:
                     self._put(item)
                 case ItemDeleted(item_id):
                     self.catalogue.delete(item_id)
+                    self.reviews.remove(item_id)
                     self._waiting.pop(item_id, None)
                 case UserForgotten(user_id):
+                    self._reviewed(self.reviews.forget(user_id))
                     self._on_forgotten(user_id)
         if sequence:
             metrics.LOG_SEQUENCE.labels(SERVICE).set(sequence)
@@ -141,6 +150,10 @@ class LiveItems:
         """Returns the text of an item as the language model reads it; empty when it is not known."""
         item = self.catalogue.get(item_id)
         return "" if item is None else item_text(item)
+
+    def texts(self, item_id: str) -> list[str]:
+        """Returns what an item's vector is made of: its own text, empty when there is none, and its reviews."""
+        return [self.text(item_id), *self.reviews.texts(item_id)]
 
     def take_waiting(self, count: int) -> list[str]:
         """Returns the newest items that wait for a vector, at most `count`; they wait no longer."""
@@ -162,6 +175,16 @@ class LiveItems:
             row = self.table.rows.get(item_id)
             if row is not None and embedded.ok[place]:
                 self.table.vectors.put(row, embedded.vectors[place])
+            elif row is not None:
+                # Its last review was taken back, and it has no text of its own.
+                self.table.vectors.drop(row)
+
+    def _reviewed(self, item_ids: Iterable[str]) -> None:
+        """Lets known items wait for vectors with the reviews that they have now; the old ones stay until then."""
+        for item_id in item_ids:
+            if self.catalogue.get(item_id) is not None and item_id in self.table.rows:
+                self._waiting.pop(item_id, None)
+                self._waiting[item_id] = None
 
     def _put(self, item: Item) -> None:
         before = self.text(item.item_id)

@@ -17,6 +17,7 @@ from services.ranker.training.tables import base_table, with_counts
 from services.ranker.training.vectors import TextVectors
 from services.ranker.training.versions import choose_versions
 from shared.data.folds import training_folds, visible_events
+from shared.data.item_evidence import ItemReviews, review_texts
 from shared.data.splits import Stage
 from shared.data.texts import item_text
 from shared.errors import CorruptData, ModelMismatch, NotFound
@@ -76,7 +77,8 @@ class TrainingJob:
         published = []
         for turn, stage in enumerate(versions.targets):
             self.progress.update("publish", turn, len(versions.targets))
-            table = with_counts(base, seen[stage])
+            await texts.add(review_texts([ItemReviews.of(seen[stage])]))
+            table = with_counts(base, seen[stage], texts)
             lineage = {"candidates": versions.targets[stage].version, "embedding": base.embedding_version}
             labels = {"protocol": protocol.value, "stage": stage.value}
             data: dict[str, object] = {"sequence": versions.sequence, "cursor": snapshot.cursor}
@@ -121,7 +123,8 @@ class TrainingJob:
                 k=self.settings.candidates,
                 history_limit=self.settings.history_limit,
             )
-            table = with_counts(base, fold.training)
+            await texts.add(review_texts([ItemReviews.of(fold.training)]))
+            table = with_counts(base, fold.training, texts)
             maker = ListMaker(self.finder, table, texts, text_of, profile_texts=self.settings.profile_texts)
             await texts.add(text for draft in wanted for text in maker.texts_of(draft))
             lists += await maker.make(wanted, on_done)

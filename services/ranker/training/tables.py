@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.ranker.items.evidence import reviewed_vectors
 from services.ranker.items.popularity import Popularity
 from services.ranker.items.table import ItemTable
+from shared.data.item_evidence import ItemReviews
 from shared.data.texts import item_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from services.ranker.items.arrays import F32
     from services.ranker.training.vectors import TextVectors
@@ -35,9 +37,16 @@ def base_table(items: Mapping[str, Item], texts: TextVectors, rules: PreferenceR
     return table
 
 
-def with_counts(base: ItemTable, events: Iterable[Event]) -> ItemTable:
-    """Returns the table with the counts of `events`; items that only events name get rows in all tables."""
+def with_counts(base: ItemTable, events: Sequence[Event], texts: TextVectors) -> ItemTable:
+    """Returns the table with the counts of `events` and, in the vectors, their reviews.
+
+    Items that only events name get rows in all tables. `texts` has the vectors of the reviews.
+    """
     table = replace(base, popularity=Popularity())
+    # Reviews among these events only: a hidden one would give its writer away.
+    reviews = ItemReviews.of(events)
+    if len(reviews):
+        table.vectors = reviewed_vectors(base, reviews, texts.get)
     for event in events:
         table.put_event(event)
     table.popularity.settle()
