@@ -163,6 +163,14 @@ async def test_attribution_of_bad_input(stub, request_, reason, field, value, li
     assert info.metadata["hint"]
 
 
+async def test_attribution_by_a_version_that_is_not_there(stub):
+    error = await refusal(stub.Attribute(pb.AttributeRequest(text="a", other="b", model_version="nowhere")))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    info = await stub.GetModelInfo(pb.GetModelInfoRequest())
+    answer = await stub.Attribute(pb.AttributeRequest(text="a", other="b", model_version=info.version))
+    assert answer.served_by.models[0].version == info.version
+
+
 async def test_attribution_of_odd_texts(stub):
     texts = ["a\x07film", "😀", "爱", "z" * 5_000, "a " * 32_000]
     answer = await stub.Attribute(pb.AttributeRequest(text="a film", others=weighted(*texts)))
