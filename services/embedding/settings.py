@@ -50,7 +50,7 @@ class EmbeddingSettings(ServerSettings):
     attribute_queue: int = Field(default=8, ge=0, le=1_000)
     """Attributions that may wait while one is computed, beside the batcher; more are refused (OVERLOADED)."""
     attribute_tokens: int = Field(default=4_096, ge=16)
-    """Tokens of all texts of one attribution together at most. 4,096 take about a minute of two cores."""
+    """Tokens of all texts of one attribution together at most: the time of a call grows with them."""
     buckets: tuple[int, ...] = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
     """Token counts up to which texts share a batch, ascending; a longer text has a batch of its own length class."""
     xla_shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (32, 12), (32, 16), (32, 24))

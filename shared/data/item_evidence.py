@@ -25,7 +25,7 @@ SHRINKAGE = 1.0
 REVIEWS_OF_ITEM = 8
 """Newest reviews kept of an item, one of each user."""
 MAX_REVIEWS = 200_000
-"""Reviews kept in all; those of the items that were reviewed longest ago go first. 200,000 take up to 300 MB."""
+"""Reviews kept in all; those of the items that were reviewed longest ago go first."""
 MAX_REVIEW_CHARACTERS = 1_000
 """Characters of a review that are read."""
 

@@ -35,7 +35,7 @@ LEAST_TOLERANCE = 1e-4
 """The same, absolute: below a similarity of 0.01 a share of it would ask for more than float32 can give."""
 MAX_POINTS = 400
 STEP_TOKENS = 1_024
-"""Tokens of one step at most: it holds the hidden states of all layers, about 60 KB a token of a six-layer model."""
+"""Tokens of one step at most: it holds the hidden states of all layers for the way back."""
 
 _EMBEDDINGS = ("token_embedding", "embeddings", "token_and_position_embedding")
 """What the layer that reads the token ids is called, by family."""
