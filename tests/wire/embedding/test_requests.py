@@ -52,6 +52,7 @@ async def refusal(call):
         (pb.EmbedRequest(texts=["a", "é" * 32_769]), "LIMIT_EXCEEDED", "texts[1]", "", "65536 bytes"),
         (pb.EmbedRequest(texts=["b" * 65_000] * 130), "LIMIT_EXCEEDED", "texts", "8450000 bytes", "8388608 bytes"),
         (pb.EmbedRequest(texts=["a"], priority=7), "INVALID_FIELD", "priority", "7", "Priority"),
+        (pb.EmbedRequest(texts=["a"], model_version="v" * 129), "LIMIT_EXCEEDED", "model_version", "vvv", "128 bytes"),
     ],
 )
 async def test_over_the_limits(stub, request_, reason, field, value, limit):
@@ -188,6 +189,21 @@ async def test_bad_list_ends_a_stream_after_the_answers_before_it(stub):
     error = await refusal(call.read())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error_info(error).metadata["field"] == "texts"
+
+
+async def test_a_version_that_does_not_exist_is_not_found(stub):
+    async def feed():
+        yield pb.EmbedStreamRequest(batch_id=1, texts=["a"], model_version="gone")
+
+    calls = (
+        stub.Embed(pb.EmbedRequest(texts=["a"], model_version="gone")),
+        stub.EmbedStream(feed()).read(),
+        stub.GetModelInfo(pb.GetModelInfoRequest(model_version="gone")),
+    )
+    for call in calls:
+        error = await refusal(call)
+        assert error.code() is grpc.StatusCode.NOT_FOUND
+        assert error_info(error).reason == "NOT_FOUND"
 
 
 async def test_every_method_of_the_contract_is_there(stub):
