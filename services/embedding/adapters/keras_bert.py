@@ -15,6 +15,7 @@ from services.embedding.adapters.hf_names import loadable
 from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
 from services.embedding.adapters.keras_gradients import KerasAttributor
 from services.embedding.adapters.keras_start import start_tensorflow
+from services.embedding.adapters.tf_fused_check import fuse
 from services.embedding.encoders.artifact import Head, load_head
 from services.embedding.encoders.model import POOLING, VERSION_LENGTH, ModelFacts, ModelUnusable
 from services.embedding.encoders.shapes import choose_shape
@@ -43,6 +44,7 @@ class KerasModelLoader:
         max_tokens: int,
         shapes: Sequence[tuple[int, int]],
         threads: int,
+        batch_tokens: int,
         version: str = "",
         extras: Path | None = None,
     ) -> None:
@@ -53,6 +55,7 @@ class KerasModelLoader:
         self._max_tokens = max_tokens
         self._shapes = shapes
         self._threads = threads
+        self._batch_tokens = batch_tokens
 
     def load(self, go_on: Callable[[], None]) -> LoadedModel:
         """See the port."""
@@ -75,16 +78,19 @@ class KerasModelLoader:
             parameters=facts.parameters + (0 if head is None else head.parameters),
         )
         pad_id = tokenizer.pad_token_id or 0
-        encoder = KerasEncoder(backbone, facts, head, shapes=self._shapes, pad_id=pad_id)
+        layered = KerasEncoder(backbone, facts, head, shapes=self._shapes, pad_id=pad_id)
         attributor = KerasAttributor(backbone, tokenizer, head=head)
-        return LoadedModel(HfTokenizer(tokenizer, max_tokens), encoder, attributor)
+        go_on()
+        fused = fuse(folder, layered, head, pad_id=pad_id, batch_tokens=self._batch_tokens)
+        return LoadedModel(HfTokenizer(tokenizer, max_tokens), fused or layered, attributor)
 
 
 class KerasEncoder:
     """Mean over the real tokens of the last layer, mapped by the head if there is one, L2-normalised, float32.
 
-    Two forms of the same computation: XLA for the compiled shapes, and one TensorFlow graph, traced once, for all
-    other shapes (see `choose_shape`). They agree to 1e-6.
+    For the families and the folders that `FusedEncoder` does not compute, and what it is checked against. Two forms of
+    the same computation: XLA for the compiled shapes, and one TensorFlow graph, traced once, for all other shapes (see
+    `choose_shape`). They agree to 1e-6.
     """
 
     def __init__(

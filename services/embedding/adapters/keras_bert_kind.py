@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class BertKind:
     """Loads with `KerasModelLoader`; see `EmbeddingSettings` for the arguments."""
 
-    def __init__(self, *, shapes: Sequence[tuple[int, int]], threads: int) -> None:
+    def __init__(self, *, shapes: Sequence[tuple[int, int]], threads: int, batch_tokens: int) -> None:
         self._shapes = shapes
+        self._batch_tokens = batch_tokens
         self._threads = threads
 
     def load(
@@ -31,6 +32,7 @@ class BertKind:
             max_tokens=description.max_tokens or MAX_TOKENS_LIMIT,
             shapes=self._shapes,
             threads=self._threads,
+            batch_tokens=self._batch_tokens,
             version=version,
             extras=folder,
         )

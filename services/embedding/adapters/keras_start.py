@@ -15,6 +15,8 @@ def start_tensorflow(threads: int) -> None:
     """Imports TensorFlow as the engine of Keras; `threads` compute one operator, 0 means all cores."""
     # Read when the libraries are imported; an operator's own values stand.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow turns oneDNN on by itself on newer processors only, and the kernels that fuse are oneDNN's.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import tensorflow as tf
 
@@ -30,3 +32,10 @@ def start_tensorflow(threads: int) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         except RuntimeError:
             log.warning("TensorFlow runs already; its thread count stays", wanted=threads)
+
+
+def has_gpu() -> bool:
+    """Returns whether TensorFlow would compute on a GPU. Imports it."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -39,6 +39,8 @@ class ModelFacts:
     """How token vectors become one."""
     normalized: bool = True
     """Vectors have length 1."""
+    packs: bool = False
+    """Texts of any length share a batch at no cost; else all cost as much as the longest of the batch."""
 
 
 @dataclass(frozen=True, slots=True)

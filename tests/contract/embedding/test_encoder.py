@@ -35,6 +35,22 @@ def test_a_batch_gives_what_single_texts_give(case):
     np.testing.assert_allclose(compiled, singles, atol=1e-5)
 
 
+def test_texts_of_very_different_lengths_share_a_batch(case):
+    words = ["love", "a", "war", "space", "q", "the", "film", "of"]
+    texts = [" ".join(words[(n + i) % 8] for i in range(1 + 7 * n % 41)) for n in range(30)]
+    rows = rows_of(case.model, texts)
+    vectors = case.model.encoder.encode(rows)
+    np.testing.assert_allclose(vectors, np.concatenate([case.model.encoder.encode([row]) for row in rows]), atol=1e-5)
+    # KerasHub's layers approximate GELU; the fused graph computes it.
+    atol = 1e-5 if case.model.encoder.facts.packs else 1e-3
+    for vector, row in list(zip(vectors, rows, strict=True))[::7]:
+        np.testing.assert_allclose(vector, case.reference(row), atol=atol)
+
+
+def test_the_bert_families_run_fused_and_packed(case):
+    assert case.model.encoder.facts.packs == (case.kind == "bert")
+
+
 def test_facts(case):
     facts = case.model.encoder.facts
     assert (facts.version, facts.kind, facts.family) == ("version-1", case.kind, case.family)

@@ -160,4 +160,4 @@ async def test_model_info(stub):
     assert len(info.weights_sha256) == 64
     assert len(info.version) == 12
     assert (info.max_texts, info.max_text_bytes) == (1000, 65_536)
-    assert info.engine == f"tensorflow-xla {importlib.metadata.version('tensorflow')}"
+    assert info.engine == f"tensorflow {importlib.metadata.version('tensorflow')}"
