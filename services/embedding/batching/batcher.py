@@ -1,16 +1,16 @@
-"""The batcher: one thread that computes, and a bounded queue in front of it."""
+"""The batcher: streams that compute side by side, and a bounded queue in front of them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
 
 from services.embedding.batching.job import Encoded, Job, Priority
-from services.embedding.batching.lanes import Lane, Row
+from services.embedding.batching.lanes import Lane
+from services.embedding.encoders.grouping import group_by_length
 from shared.errors import FusionrecError, Overloaded, ShuttingDown
 from shared.telemetry import metrics
 
@@ -18,36 +18,61 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
+    from services.embedding.batching.lanes import Row
     from services.embedding.ports import Encoder
 
 log = structlog.get_logger(__name__)
 
 _START_RATE = 2_000.0
-"""Tokens per second assumed until a batch was timed; only the advice of when to retry hangs on it."""
+"""Tokens per second of a stream assumed until a batch was timed; only the advice of when to retry hangs on it."""
+_BULK_TURN = 8
+"""Of so many batches one is bulk work, however much interactive work waits: bulk is slow then, and never stands."""
+_SHARE_TOKENS = 128
+"""Work is shared between idle streams down to batches of so many tokens: smaller ones compute a token slower."""
+_GATHER_S = 0.002
+"""How long a free stream lets texts gather to a batch of that size while another stream computes, seconds."""
+_RETRY_S = (0.05, 10.0)
+"""Shortest and longest advice of when to retry, seconds."""
 
 
 class Batcher:
-    """Merges rows of many callers into batches and computes them on a thread of its own.
+    """Merges rows of many callers into batches and computes them on `streams` threads of its own.
 
-    No artificial wait: while one batch computes, the next gathers. Interactive rows go before bulk rows; a running
-    batch is never interrupted, so an interactive row waits for one batch of `batch_tokens` at most. At most
-    `queue_texts` rows wait.
+    While batches compute, the next ones gather, and what waits is shared between the streams. A text that comes while
+    none computes is begun at once; while others do, a free stream waits for a few milliseconds for more of them, since
+    many callers answered together come back one after the other. Interactive rows go before bulk rows, but for one
+    batch in eight; a running batch is never interrupted, so an interactive row waits for one batch of `batch_tokens`
+    at most. Inside a priority, jobs take turns (`Lane`). At most `queue_texts` rows wait. An encoder that does not
+    pack (`ModelFacts.packs`) gets a batch in parts of one length class of `buckets` each.
     """
 
     def __init__(
-        self, encoder: Encoder, *, buckets: Sequence[int], batch_texts: int, batch_tokens: int, queue_texts: int
+        self,
+        encoder: Encoder,
+        *,
+        streams: int,
+        buckets: Sequence[int],
+        batch_texts: int,
+        batch_tokens: int,
+        queue_texts: int,
     ) -> None:
         self._encoder = encoder
+        self._buckets = buckets
         self._batch_texts = batch_texts
         self._batch_tokens = batch_tokens
         self._queue_texts = queue_texts
-        self._lanes = {priority: Lane(buckets) for priority in Priority}
+        self._lanes = {priority: Lane() for priority in Priority}
         self._changed = threading.Condition()
         self._closed = False
-        self._arrivals = count()
+        self._before_bulk = _BULK_TURN
+        self._computing = 0
         self._tokens_per_s = _START_RATE
-        self._thread = threading.Thread(target=self._run, name="embedding-batcher", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"embedding-stream-{number}", daemon=True)
+            for number in range(streams)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(
         self, rows: Sequence[Sequence[int]], priority: Priority, deadline: float | None = None
@@ -67,21 +92,21 @@ class Batcher:
             if self._closed:
                 raise ShuttingDown("the server is about to stop; another replica will answer")
             self._make_room(len(rows))
-            for index in range(len(rows)):
-                self._lanes[priority].add(Row(job, index, next(self._arrivals)))
+            self._lanes[priority].add(job)
             metrics.EMBED_QUEUE.set(self._waiting())
-            self._changed.notify()
+            self._changed.notify(len(rows))
         return job.future
 
     def close(self) -> None:
-        """Stops the thread after the batch it computes; waiting jobs fail with `ShuttingDown`."""
+        """Stops the threads after the batches they compute; waiting jobs fail with `ShuttingDown`."""
         with self._changed:
             self._closed = True
-            rows = [row for lane in self._lanes.values() for row in lane.drain()]
-            self._changed.notify()
-        for row in rows:
-            row.job.fail(ShuttingDown("the server stopped before the texts were embedded; retry"))
-        self._thread.join()
+            jobs = [job for lane in self._lanes.values() for job in lane.drain()]
+            self._changed.notify_all()
+        for job in jobs:
+            job.fail(ShuttingDown("the server stopped before the texts were embedded; retry"))
+        for thread in self._threads:
+            thread.join()
 
     def _waiting(self) -> int:
         return sum(len(lane) for lane in self._lanes.values())
@@ -92,51 +117,90 @@ class Batcher:
         for lane in self._lanes.values():
             lane.purge()
         waiting = self._waiting()
-        if waiting + wanted > self._queue_texts:
-            # A queue of short texts clears in about this time; the caller's backoff does the rest.
-            retry_after_s = min(max(self._batch_tokens / self._tokens_per_s, 0.1), 5.0)
+        over = waiting + wanted - self._queue_texts
+        if over > 0:
+            # When as many texts as are too many now have been computed, at the rate and the length of those that wait.
+            tokens = sum(lane.tokens for lane in self._lanes.values()) * over / max(waiting, 1)
+            seconds = tokens / (self._tokens_per_s * len(self._threads))
             raise Overloaded(
                 f"{waiting} texts wait and {wanted} more would pass the limit of {self._queue_texts}; retry later",
-                retry_after_s=retry_after_s,
+                retry_after_s=min(max(seconds, _RETRY_S[0]), _RETRY_S[1]),
             )
 
     def _run(self) -> None:
-        while True:
-            batch = self._next_batch()
-            if not batch:
-                return
-            self._compute(batch)
+        while batch := self._next_batch():
+            try:
+                self._compute(batch)
+            finally:
+                with self._changed:
+                    self._computing -= 1
+                    # Who gathers need not wait when nobody computes any more.
+                    self._changed.notify()
 
     def _next_batch(self) -> list[Row]:
         """Waits for work; empty when closed."""
         with self._changed:
             while not self._closed:
-                for priority in Priority:
-                    batch = self._lanes[priority].take(self._batch_texts, self._batch_tokens)
+                if self._waiting():
+                    self._gather()
+                    batch = self._take()
+                    metrics.EMBED_QUEUE.set(self._waiting())
                     if batch:
-                        metrics.EMBED_QUEUE.set(self._waiting())
+                        self._computing += 1
                         return batch
-                metrics.EMBED_QUEUE.set(0)
-                self._changed.wait()
+                else:
+                    self._changed.wait()
+        return []
+
+    def _gather(self) -> None:
+        until = time.monotonic() + _GATHER_S
+        while self._computing and not self._closed:
+            left = until - time.monotonic()
+            if left <= 0 or sum(lane.tokens for lane in self._lanes.values()) >= _SHARE_TOKENS:
+                return
+            self._changed.wait(left)
+
+    def _take(self) -> list[Row]:
+        bulk_first = self._before_bulk <= 0
+        for priority in sorted(Priority, reverse=bulk_first):
+            lane = self._lanes[priority]
+            share = -(-lane.tokens // len(self._threads))
+            batch = lane.take(self._batch_texts, min(max(share, _SHARE_TOKENS), self._batch_tokens))
+            if batch:
+                passed_over = priority is Priority.INTERACTIVE and len(self._lanes[Priority.BULK]) > 0
+                self._before_bulk = self._before_bulk - 1 if passed_over else _BULK_TURN - 1
+                return batch
         return []
 
     def _compute(self, batch: list[Row]) -> None:
-        jobs = {id(row.job): row.job for row in batch}.values()
+        lengths = [len(row.ids) for row in batch]
         started = time.perf_counter()
+        if self._encoder.facts.packs:
+            self._encode(batch)
+        else:
+            for group in group_by_length(lengths, self._buckets, self._batch_tokens):
+                self._encode([batch[index] for index in group])
+        seconds = time.perf_counter() - started
+        tokens = sum(lengths)
+        self._tokens_per_s += 0.1 * (tokens / max(seconds, 1e-6) - self._tokens_per_s)
+        metrics.EMBED_TOKENS.inc(tokens)
+
+    def _encode(self, batch: list[Row]) -> None:
+        places: dict[int, list[int]] = {}
+        jobs = {id(row.job): row.job for row in batch}
+        for place, row in enumerate(batch):
+            places.setdefault(id(row.job), []).append(place)
+        for job in jobs.values():
+            job.begin()
         try:
             vectors = self._encoder.encode([row.ids for row in batch])
         except Exception:
             # Whatever the engine raises, the thread must live on and the callers must hear of it.
             log.exception("batch failed", texts=len(batch))
-            for job in jobs:
+            for job in jobs.values():
                 job.fail(FusionrecError("the encoder failed on a batch; the server's log has the reason"))
             return
-        seconds = time.perf_counter() - started
-        for row, vector in zip(batch, vectors, strict=True):
-            row.job.put(row.index, vector)
-        tokens = sum(len(row.ids) for row in batch)
-        self._tokens_per_s += 0.1 * (tokens / max(seconds, 1e-6) - self._tokens_per_s)
-        metrics.EMBED_TOKENS.inc(tokens)
         metrics.EMBED_BATCH.observe(len(batch))
-        for job in jobs:
-            job.computed(seconds)
+        for number, job in jobs.items():
+            own = places[number]
+            job.put([batch[place].index for place in own], vectors[own])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -35,11 +36,11 @@ class Encoded:
     queue_s: float
     """Time spent waiting, seconds."""
     compute_s: float
-    """Time of the batches that held rows of the job, seconds."""
+    """Time from the first batch that held rows of the job to the end of the last, seconds."""
 
 
 class Job:
-    """Rows of one caller. Written by the batcher's thread only, except for `future`, which the caller may cancel."""
+    """Rows of one caller. Written by the batcher's threads, except for `future`, which the caller may cancel."""
 
     def __init__(self, rows: Sequence[Sequence[int]], dim: int, deadline: float | None) -> None:
         self.rows = rows
@@ -47,8 +48,9 @@ class Job:
         self.future: Future[Encoded] = Future()
         self._vectors = np.empty((len(rows), dim), np.float32)
         self._missing = len(rows)
-        self._compute_s = 0.0
+        self._lock = threading.Lock()
         self._arrived = time.monotonic()
+        self._begun = 0.0
 
     def drop_if_dead(self) -> bool:
         """Returns whether nobody waits any more: cancelled, failed, or past its deadline (which it then says)."""
@@ -62,16 +64,19 @@ class Job:
         with suppress(InvalidStateError):
             self.future.set_exception(error)
 
-    def put(self, index: int, vector: NDArray[np.float32]) -> None:
-        """Notes the vector of one row."""
-        self._vectors[index] = vector
-        self._missing -= 1
+    def begin(self) -> None:
+        """Notes that a batch with rows of this job is being computed."""
+        with self._lock:
+            self._begun = self._begun or time.monotonic()
 
-    def computed(self, seconds: float) -> None:
-        """Notes that a batch with rows of this job took `seconds`; ends the job when it was the last."""
-        self._compute_s += seconds
-        if self._missing:
-            return
-        waited = max(time.monotonic() - self._arrived - self._compute_s, 0.0)
+    def put(self, indices: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Notes the vectors of some rows; ends the job when they were the last."""
+        # Other rows than those of other threads.
+        self._vectors[indices] = vectors
+        with self._lock:
+            self._missing -= len(indices)
+            if self._missing:
+                return
+        waited, computed = self._begun - self._arrived, time.monotonic() - self._begun
         with suppress(InvalidStateError):
-            self.future.set_result(Encoded(self._vectors, waited, self._compute_s))
+            self.future.set_result(Encoded(self._vectors, waited, computed))
