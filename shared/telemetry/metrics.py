@@ -21,6 +21,9 @@ ITEMS_WRITTEN = Counter("fusionrec_items_written_total", "Items by what became o
 COMMIT_SECONDS = Histogram("fusionrec_commit_seconds", "Time of one durable commit", buckets=_SECONDS)
 
 EMBED_TEXTS = Counter("fusionrec_embed_texts_total", "Texts embedded, by where the vector came from", ("origin",))
+EMBED_CACHE = Counter(
+    "fusionrec_embed_cache_total", "Texts looked up, by where their vector was kept: memory, file, none", ("place",)
+)
 EMBED_TOKENS = Counter("fusionrec_embed_tokens_total", "Real tokens computed")
 EMBED_QUEUE = Gauge("fusionrec_embed_queue_texts", "Texts waiting for a batch")
 EMBED_BATCH = Histogram(
