@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
 from services.embedding.adapters.base_model import BaseModel
 from services.embedding.adapters.keras_bert_kind import BertKind
 from services.embedding.adapters.keras_gpt import GptKind
+from services.embedding.adapters.keras_start import has_gpu
 from services.embedding.attribution.desk import Desk
 from services.embedding.attribution.explainer import Explainer
 from services.embedding.batching.batcher import Batcher
+from services.embedding.cache.file import VectorFile
 from services.embedding.cache.lru import VectorCache
 from services.embedding.encoders import term_kind
 from services.embedding.encoders.artifact import ARTIFACT_KIND
@@ -34,6 +37,7 @@ from shared.rpc.context import seconds_left
 if TYPE_CHECKING:
     import grpc.aio
 
+    from services.embedding.encoders.model import ModelFacts
     from services.embedding.ports import LoadedModel
     from services.embedding.settings import EmbeddingSettings
     from shared.artifacts import Loaded
@@ -51,7 +55,8 @@ class EmbeddingApp:
 
     def __init__(self, settings: EmbeddingSettings) -> None:
         self._settings = settings
-        self._cache = VectorCache(settings.cache_texts)
+        self._file = VectorFile(settings.cache_file, settings.cache_file_mb) if settings.cache_file else None
+        self._cache = VectorCache(settings.cache_texts, self._file)
         self._state = ServingState()
         self._desk = Desk(settings.attribute_queue, seconds_left)
         store = ArtifactStore(settings.artifacts) if settings.artifacts else None
@@ -80,12 +85,14 @@ class EmbeddingApp:
             self._watching = asyncio.create_task(self._watcher.run())
 
     async def stop(self) -> None:
-        """Ends the watcher and the threads that compute."""
+        """Ends the watcher and the threads that compute; what the cache file has not written yet is written."""
         await asyncio.to_thread(self._desk.close)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self._versions.close()
+        if self._file is not None:
+            await asyncio.to_thread(self._file.close)
 
     async def _has_artifact(self) -> bool:
         try:
@@ -147,6 +154,7 @@ class EmbeddingApp:
         settings = self._settings
         batcher = Batcher(
             model.encoder,
+            streams=_streams(settings, model.encoder.facts),
             buckets=settings.buckets,
             batch_texts=settings.batch_texts,
             batch_tokens=settings.batch_tokens,
@@ -161,11 +169,12 @@ class EmbeddingApp:
 
 def make_encoders(settings: EmbeddingSettings) -> Encoders:
     """Returns every kind of encoder, with the engines of the settings."""
-    shapes, threads = settings.xla_shapes, settings.intra_op_threads
+    shapes = settings.xla_shapes
+    threads = settings.intra_op_threads or max(1, _cores() // (settings.streams or _cores()))
     terms = term_kind.TermKind()
     return Encoders(
         {
-            "bert": BertKind(shapes=shapes, threads=threads),
+            "bert": BertKind(shapes=shapes, threads=threads, batch_tokens=settings.batch_tokens),
             "gpt": GptKind(shapes=shapes, threads=threads),
             **dict.fromkeys(term_kind.NAMES, terms),
         }
@@ -175,3 +184,14 @@ def make_encoders(settings: EmbeddingSettings) -> Encoders:
 def build(settings: EmbeddingSettings) -> EmbeddingApp:
     """Returns the service, wired. Call it in the event loop."""
     return EmbeddingApp(settings)
+
+
+def _streams(settings: EmbeddingSettings, facts: ModelFacts) -> int:
+    if settings.streams:
+        return settings.streams
+    # The engine runs already, if it is TensorFlow: to ask it costs nothing.
+    return 1 if facts.engine.startswith("tensorflow") and has_gpu() else _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

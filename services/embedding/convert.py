@@ -118,15 +118,17 @@ def _served_by(outcome: EmbedOutcome) -> serving_pb2.ServedBy:
 
 
 def _embedding(result: TextResult) -> pb.Embedding:
-    message = pb.Embedding(cached=result.cached)
-    if result.found is not None:
-        message.vector.CopyFrom(encode_vector(result.found.vector))
-        message.tokens = result.found.tokens
-        message.truncated = result.found.truncated
-        message.unknown_share = result.found.unknown_share
-    if result.violation is not None:
-        message.violation.CopyFrom(_violation(result.violation))
-    return message
+    found = result.found
+    if found is None:
+        violation = None if result.violation is None else _violation(result.violation)
+        return pb.Embedding(violation=violation)
+    return pb.Embedding(
+        vector=encode_vector(found.vector),
+        tokens=found.tokens,
+        truncated=found.truncated,
+        unknown_share=found.unknown_share,
+        cached=result.cached,
+    )
 
 
 def _violation(violation: Violation) -> error_pb2.FieldViolation:

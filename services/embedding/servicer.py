@@ -9,6 +9,7 @@ from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
 
 from services.embedding import convert, convert_attribution
 from services.embedding.batching.job import Priority
+from services.embedding.serving.feed import in_order
 from shared.offload import offload, until_set
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 ELEMENTS_PER_TEXT = 5
 """A text of 64 KiB takes as long to decode, 0.1 milliseconds, as that many of the elements that `offload` counts."""
+
+FEED_AHEAD = 3
+"""Lists of one feed that are worked on at a time: enough that a feed keeps the engine busy while lists travel."""
 
 
 class EmbeddingServicer(rpc.EmbeddingServiceServicer):
@@ -42,11 +46,15 @@ class EmbeddingServicer(rpc.EmbeddingServiceServicer):
         self, requests: AsyncIterator[pb.EmbedStreamRequest], _context: Any
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
         """Embeds list after list; a feed is bulk work."""
-        async for request in until_set(requests, self._state.stopping):
+
+        async def answer(request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
             texts = await _decoded(request.texts)
             async with self._versions.using(convert.decode_version(request.model_version)) as served:
                 outcome = await served.embedder.embed(texts, Priority.BULK)
-            yield await offload(len(texts), convert.encode_stream_outcome, request.batch_id, outcome)
+            return await offload(len(texts), convert.encode_stream_outcome, request.batch_id, outcome)
+
+        async for response in in_order(until_set(requests, self._state.stopping), answer, ahead=FEED_AHEAD):
+            yield response
 
     async def Attribute(self, request: pb.AttributeRequest, _context: Any) -> pb.AttributeResponse:  # noqa: N802 (gRPC's name)
         """Explains one similarity."""

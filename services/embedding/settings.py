@@ -36,26 +36,35 @@ class EmbeddingSettings(ServerSettings):
     loaded_versions: int = Field(default=2, ge=1, le=32)
     """Versions that stay in memory beside the current one, the last used: candidates and ranker ask for the one that
     they were trained with. The least recently used is dropped."""
-    batch_texts: int = Field(default=32, ge=1)
+    streams: int = Field(default=0, ge=0, le=256)
+    """Batches computed side by side, each by its share of the cores; 0 means one per core (one in all when TensorFlow
+    sees a GPU). Streams beat operators that are split over cores: no core waits for another."""
+    batch_texts: int = Field(default=128, ge=1)
     """Texts of one computed batch at most."""
-    batch_tokens: int = Field(default=1_024, ge=64)
-    """Token budget of one computed batch, padding included. More favours throughput, less favours the wait of
-    interactive calls behind bulk work."""
+    batch_tokens: int = Field(default=512, ge=64)
+    """Token budget of one computed batch. More hardly computes faster, less shortens the wait of interactive calls
+    behind bulk work."""
     queue_texts: int = Field(default=8_192, ge=limits.MAX_EMBED_TEXTS)
     """Texts that may wait for a batch; a call that would exceed it is refused (OVERLOADED). At least one full call."""
     cache_texts: int = Field(default=65_536, ge=0)
-    """Vectors kept by text; 0 turns the cache off. 65,536 of 384 numbers take 100 MB."""
+    """Vectors kept in memory by text; 0 keeps none. 65,536 of 384 numbers take 100 MB."""
+    cache_file: str = ""
+    """File that keeps vectors over restarts; made when missing, on a local disk, of one process only. Empty: none."""
+    cache_file_mb: int = Field(default=1_024, ge=1)
+    """Size of the cache file at most, MB; the entries written first go first. 1,024 MB hold some 550,000 vectors of
+    384 numbers."""
     intra_op_threads: int = Field(default=0, ge=0)
-    """Threads that compute one batch; 0 means all cores."""
+    """Threads that compute one operator; 0 means the cores divided by the streams (all cores in a training)."""
     attribute_queue: int = Field(default=8, ge=0, le=1_000)
     """Attributions that may wait while one is computed, beside the batcher; more are refused (OVERLOADED)."""
     attribute_tokens: int = Field(default=4_096, ge=16)
     """Tokens of all texts of one attribution together at most: the time of a call grows with them."""
     buckets: tuple[int, ...] = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-    """Token counts up to which texts share a batch, ascending; a longer text has a batch of its own length class."""
+    """Token counts up to which texts share a batch, ascending, for encoders that pad (ALBERT, decoders): the others
+    pack texts of all lengths."""
     xla_shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (32, 12), (32, 16), (32, 24))
-    """Batch shapes (texts, tokens) compiled with XLA before SERVING, about one second of one core each. All other
-    shapes run as a TensorFlow graph that is traced once for every shape: no call ever waits for a compilation."""
+    """Batch shapes (texts, tokens) compiled with XLA before SERVING, about one second of one core each, for encoders
+    that pad (ALBERT, decoders). All else runs as a graph that is traced once: no call waits for a compilation."""
 
     @field_validator("buckets")
     @classmethod

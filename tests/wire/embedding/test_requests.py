@@ -51,6 +51,8 @@ async def refusal(call):
         (pb.EmbedRequest(texts=["a"] * 1001), "LIMIT_EXCEEDED", "texts", "1001 elements", "1..1000 elements"),
         (pb.EmbedRequest(texts=["a", "é" * 32_769]), "LIMIT_EXCEEDED", "texts[1]", "", "65536 bytes"),
         (pb.EmbedRequest(texts=["b" * 65_000] * 130), "LIMIT_EXCEEDED", "texts", "8450000 bytes", "8388608 bytes"),
+        (pb.EmbedRequest(texts=["word "] * 100_000), "LIMIT_EXCEEDED", "texts", "100000 elements", "1..1000 elements"),
+        (pb.EmbedRequest(texts=["film " * 2_097_152]), "LIMIT_EXCEEDED", "texts[0]", "", "65536 bytes"),
         (pb.EmbedRequest(texts=["a"], priority=7), "INVALID_FIELD", "priority", "7", "Priority"),
         (pb.EmbedRequest(texts=["a"], model_version="v" * 129), "LIMIT_EXCEEDED", "model_version", "vvv", "128 bytes"),
     ],
@@ -84,6 +86,29 @@ async def test_message_over_the_size_limit(service):
     async with grpc.aio.insecure_channel(service.address, [("grpc.max_send_message_length", -1)]) as channel:
         call = rpc.EmbeddingServiceStub(channel).Embed(pb.EmbedRequest(texts=["a" * (17 * 1024 * 1024)]))
         assert (await refusal(call)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("love\x07 \x1b[31mwar", True),
+        ("a film \U0001f3ac\U0001f680 about love", True),
+        ("爱情电影", True),
+        ("\U0001f469\u200d\U0001f469\u200d\U0001f467", True),
+        ("שלום \u202e love", True),
+        ("\x00\x01\x02", False),
+    ],
+    ids=["control characters", "emoji", "Chinese", "joined emoji", "right to left", "nothing but control characters"],
+)
+async def test_odd_texts_have_a_vector_or_say_why_not(stub, text, read):
+    odd, plain = (await stub.Embed(pb.EmbedRequest(texts=[text, "love"]))).embeddings
+    assert odd.HasField("vector") == read
+    assert odd.HasField("violation") == (not read)
+    assert plain.vector.dim == HIDDEN
+    if read:
+        assert np.isfinite(np.frombuffer(odd.vector.data, "<f4")).all()
+        known = await stub.Embed(pb.EmbedRequest(texts=[text + " "]))
+        assert known.embeddings[0].unknown_share == odd.unknown_share
 
 
 async def test_vectors_are_packed_little_endian_float32(stub):
@@ -210,6 +235,36 @@ async def test_every_method_of_the_contract_is_there(stub):
     methods = pb.DESCRIPTOR.services_by_name["EmbeddingService"].methods_by_name
     assert set(methods) == {"Embed", "EmbedStream", "Attribute", "GetModelInfo"}
     assert (await stub.GetModelInfo(pb.GetModelInfoRequest())).dim == HIDDEN
+
+
+async def test_vectors_outlive_the_process_in_a_file(tmp_path):
+    folder = write_tiny_encoder(tmp_path / "model")
+    kept = tmp_path / "vectors.db"
+    settings = EmbeddingSettings(port=0, metrics_port=0, model=str(folder), cache_file=str(kept))
+    answers = []
+    for _ in range(2):
+        async with served(build(settings), settings, "embedding", ready=False) as running:
+            await wait_health(running.channel, timeout_s=240)
+            request = pb.EmbedRequest(texts=["a film about love", "", "war"])
+            answers.append((await rpc.EmbeddingServiceStub(running.channel).Embed(request)).embeddings)
+    computed, found = answers
+    assert [one.cached for one in computed] == [False] * 3
+    assert [one.cached for one in found] == [True, False, True]
+    assert [one.vector.data for one in found] == [one.vector.data for one in computed]
+    assert (found[0].tokens, found[0].unknown_share) == (computed[0].tokens, computed[0].unknown_share)
+
+
+async def test_a_feed_is_read_ahead_and_answered_in_order(stub):
+    taken = []
+
+    async def feed():
+        for number in range(12):
+            taken.append(number)
+            yield pb.EmbedStreamRequest(batch_id=number, texts=[f"love {number} {n}" for n in range(1 + number % 3)])
+
+    answers = [answer async for answer in stub.EmbedStream(feed())]
+    assert [answer.batch_id for answer in answers] == taken == list(range(12))
+    assert [len(answer.embeddings) for answer in answers] == [1 + number % 3 for number in range(12)]
 
 
 async def test_idle_stream_does_not_hold_up_the_stop(tmp_path):
