@@ -50,4 +50,6 @@ class PenaltyWeights:
 
     def of_one(self, count: int) -> float:
         """Returns the weight of a row with this number of likes."""
+        if not self.power:
+            return 1 / self.mean
         return float(self.of(np.array([count]))[0])
