@@ -1,17 +1,24 @@
-"""Exact inner product search in FAISS, with rows written in place while others search."""
+"""Exact inner product search, with rows written in place while others search."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
+
+from services.candidates.index.products import checked
+from services.candidates.sources.ranking import best_places
 
 if TYPE_CHECKING:
     from services.candidates.arrays import F32, I64, Mask
     from services.candidates.index.allowed import Allowed
 
 _MIN_CAPACITY = 256
+_BLOCK = 16
+"""Rows that BLAS multiplies alike: what is left over is rounded otherwise, and equal vectors must score the same."""
+FEW_ROWS = 0.25
+"""Up to this share of the rows it is faster to gather the allowed ones than to multiply all."""
 
 
 def use_one_thread() -> None:
@@ -20,20 +27,19 @@ def use_one_thread() -> None:
 
 
 class _Storage:
-    """A FAISS index of a fixed number of rows, and numpy's view of its memory."""
+    """Room for a fixed number of rows; rows that were never written are zero."""
 
     def __init__(self, dim: int, capacity: int) -> None:
-        self.index = faiss.IndexFlatIP(dim)
-        self.index.add(np.zeros((capacity, dim), np.float32))
-        self.vectors: F32 = faiss.rev_swig_ptr(self.index.get_xb(), capacity * dim).reshape(capacity, dim)
+        self.vectors: F32 = np.zeros((_in_blocks(capacity), dim), np.float32)
         self.filled: Mask = np.zeros(capacity, bool)
 
 
 class FlatIndex:
-    """`VectorIndex` on `faiss.IndexFlatIP`.
+    """`VectorIndex` that multiplies all vectors with the query.
 
-    FAISS moves its memory when vectors are added, under the feet of a running search. So room is made ahead, rows
-    are written in place, and a full storage is replaced by a larger one: a search keeps the one it began with.
+    By BLAS: at ten thousand vectors half the time of `faiss.IndexFlatIP`, which asks its selector about each vector and
+    multiplies one by one. Room is made ahead, rows are written in place, and a full storage is replaced by a larger
+    one: a search keeps the one it began with.
     """
 
     type = "flat"
@@ -75,7 +81,7 @@ class FlatIndex:
         if needed > len(self._storage.filled):
             bigger = _Storage(self._dim, needed * 5 // 4)
             old = len(self._storage.filled)
-            bigger.vectors[:old] = self._storage.vectors
+            bigger.vectors[:old] = self._storage.vectors[:old]
             bigger.filled[:old] = self._storage.filled
             self._storage = bigger
         self._storage.vectors[rows] = vectors
@@ -90,26 +96,23 @@ class FlatIndex:
         """Returns rows and inner products of the `n` best allowed vectors, best first.
 
         Raises:
-            ValueError: an inner product is not finite: FAISS has row -1 for it, which must index nothing.
+            ValueError: an inner product is not finite, so that there is no order.
 
         """
         storage = self._storage
-        selected = storage.filled.copy()
-        shared = min(len(allowed), len(selected))
-        selected[:shared] &= allowed.mask[:shared]
-        selected[shared:] = False
-        wanted = min(n, int(np.count_nonzero(selected)))
-        if wanted <= 0:
+        shared = min(len(allowed), len(storage.filled))
+        rows = np.flatnonzero(storage.filled[:shared] & allowed.mask[:shared])
+        if n <= 0 or not len(rows):
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        bits = np.packbits(selected, bitorder="little")
-        selector: Any = faiss.IDSelectorBitmap
-        parameters: Any = faiss.SearchParameters
-        only_these = parameters(sel=selector(bits))  # FAISS's types are those of C++, its wrappers take arrays
-        scores, rows = storage.index.search(query.reshape(1, -1).astype(np.float32), wanted, params=only_these)
-        if rows[0].min() < 0:
-            raise ValueError("the query has no finite inner product with some vectors: FAISS found no rows for them")
-        order = np.lexsort((rows[0], -scores[0]))
-        return rows[0][order], scores[0][order]
+        if len(rows) <= FEW_ROWS * shared:
+            gathered = np.zeros(_in_blocks(len(rows)), np.int64)
+            gathered[: len(rows)] = rows
+            products = _products(np.take(storage.vectors, gathered, axis=0), query)[: len(rows)]
+        else:
+            products = _products(storage.vectors[: _in_blocks(shared)], query)[rows]
+        scores = checked(products)
+        places = best_places(rows, scores, n)
+        return rows[places], scores[places]
 
     def vectors(self, rows: I64) -> F32:
         """Returns the vectors of these rows; NaN where there is none."""
@@ -124,3 +127,14 @@ class FlatIndex:
         inside[inside] = storage.filled[rows[inside]]
         found[inside] = storage.vectors[rows[inside]]
         return found
+
+
+def _in_blocks(rows: int) -> int:
+    """Returns the number of rows, rounded up to whole blocks."""
+    return -(-rows // _BLOCK) * _BLOCK
+
+
+def _products(vectors: F32, query: F32) -> F32:
+    with np.errstate(over="ignore", invalid="ignore"):
+        products: F32 = vectors @ query
+    return products

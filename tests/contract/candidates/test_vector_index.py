@@ -101,3 +101,24 @@ def test_searches_go_on_while_rows_arrive(index, vectors):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
+@pytest.mark.parametrize("rows", [5, 257, 1_001, 1_003])
+def test_equal_vectors_score_the_same_wherever_they_stand(rows, share):
+    rng = np.random.default_rng(rows)
+    index = FlatIndex(63)
+    index.put(np.arange(rows), np.tile(rng.standard_normal(63).astype(np.float32), (rows, 1)))
+    mask = rng.random(rows) < share
+    mask[-1] = True
+    found, scores = index.search(rng.standard_normal(63).astype(np.float32), rows, Allowed(mask))
+    assert found.tolist() == np.flatnonzero(mask).tolist()
+    assert len(set(scores.tolist())) == 1
+
+
+def test_vectors_that_were_taken_out_or_are_not_allowed_cannot_spoil_a_search(index):
+    index.put(np.array([5, 6]), np.full((2, 24), 3e38, np.float32))
+    index.remove(np.array([5]))
+    allowed = np.ones(500, bool)
+    allowed[6] = False
+    assert len(index.search(np.full(24, 3, np.float32), 499, Allowed(allowed))[0]) == 498
