@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
@@ -17,26 +17,33 @@ if TYPE_CHECKING:
     from services.candidates.index.allowed import Allowed
 
 _LEADERS = 4_096
-"""Rows kept in order, and rows that may rise before the order is made anew."""
+"""Rows kept in order."""
+_FIRST_SHARE, _RISEN_SHARE = 0.25, 0.5
+"""Of that number: how many are looked at before the others, and how many more may rise before it is made anew."""
 
 
 class _Leaders:
-    """The best rows at one time, and the others whose counts rose since then.
+    """The best rows at one time, and the rows whose counts rose since then.
 
-    All other rows are not better than the last of the leaders was: their counts stayed or fell.
+    All other rows are not better than the last of the leaders was: their counts stayed or fell. The same holds of the
+    first few leaders alone, which is enough for whoever wants few.
     """
 
-    def __init__(self, rows: I64, last_value: float) -> None:
-        self.rows = rows
-        self.last = (-last_value, int(rows[-1]))
-        self._candidates = np.concatenate([rows, np.zeros(_LEADERS, np.int64)])
-        self._count = len(rows)
-        self._noted = set(rows.tolist())
+    def __init__(self, rows: I64, values: NDArray[Any]) -> None:
+        self._rows = rows
+        self._keys = -values.astype(np.float64)
+        self._few = min(len(rows), max(1, int(_LEADERS * _FIRST_SHARE)))
+        self._noted = set(rows[: self._few].tolist())
+        self._candidates = np.concatenate([rows[: self._few], np.zeros(int(_LEADERS * _RISEN_SHARE), np.int64)])
+        self._count = self._few
 
-    @property
-    def candidates(self) -> I64:
-        """The rows that can be among the best; not a copy."""
-        return self._candidates[: self._count]
+    def first(self) -> tuple[I64, tuple[float, int]]:
+        """Returns the rows to look at first, and what no other row is better than: (-count, row)."""
+        return self._candidates[: self._count], self._key(self._few - 1)
+
+    def all(self) -> tuple[I64, tuple[float, int]]:
+        """Returns all leaders and all that rose, and what no other row is better than."""
+        return np.unique(np.concatenate([self._rows, self._candidates[: self._count]])), self._key(len(self._rows) - 1)
 
     def note(self, row: int) -> bool:
         """Takes a row that rose; False when there is no room for it."""
@@ -49,6 +56,9 @@ class _Leaders:
         self._count += 1
         self._noted.add(row)
         return True
+
+    def _key(self, place: int) -> tuple[float, int]:
+        return float(self._keys[place]), int(self._rows[place])
 
 
 class TopCounts(Generic[ScalarT]):
@@ -108,11 +118,11 @@ class TopCounts(Generic[ScalarT]):
     def best(self, n: int, allowed: Allowed) -> tuple[I64, NDArray[ScalarT]]:
         """Returns the `n` allowed rows with the highest counts and those; of equal counts the lower row first."""
         leaders = self._leaders or self._ordered()
-        if leaders is not None:
-            rows = leaders.candidates
+        for looked_at in (leaders.first, leaders.all) if leaders is not None else ():
+            rows, others = looked_at()
             rows = rows[rows < len(allowed)]
             rows, values = self._best_of(rows[allowed.has(rows)], n)
-            if 0 < n == len(rows) and (-float(values[-1]), int(rows[-1])) <= leaders.last:
+            if 0 < n == len(rows) and (-float(values[-1]), int(rows[-1])) <= others:
                 return rows, values
         rows = allowed.rows
         return self._best_of(rows[: np.searchsorted(rows, len(self.values))], n)
@@ -133,7 +143,7 @@ class TopCounts(Generic[ScalarT]):
             # What rises from here on is in `risen`, whether or not the copy has it.
             values = self.values.copy()
             places = best_places(np.arange(len(values)), values, _LEADERS)
-            leaders = _Leaders(places, float(values[places[-1]])) if len(places) else None
+            leaders = _Leaders(places, values[places]) if len(places) else None
             with self._lock:
                 is_current = self._risen is risen  # not after a reset
                 self._risen = None
