@@ -76,6 +76,8 @@ class Profile:
     """The time of the question, unix seconds; 0 when it does not matter."""
     user_id: str = ""
     """Whose profile it is; empty for an explicit history without a user."""
+    disliked: I64 = field(default_factory=_no_rows)
+    """Rows of items with a DISLIKE, ascending, whatever came after it."""
     _kept: dict[str, object] = field(default_factory=dict)
     _kept_of_liked: dict[str, object] = field(default_factory=dict)
 
@@ -203,6 +205,7 @@ def build_profile(
         np.array([seen[row] for row in tried], np.float64),
         asked_at,
         user_id,
+        np.array(sorted(disliked), np.int64),
     )
 
 

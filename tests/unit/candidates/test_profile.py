@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pytest
 
 from services.candidates.profile import Profile, build_profile
+from services.candidates.profile_extended import extend_profile
 from services.candidates.training.likes import likes_of
 from shared.data.nouns import Event, EventType, HistoryEvent
 from shared.data.preferences import PreferenceRules
@@ -119,3 +121,33 @@ def test_training_sees_what_was_tried_as_serving_does():
         dense = np.zeros(len(ROWS), np.float32)
         dense[own.liked] = own.strengths
         assert likes.matrix[[row]].toarray()[0].tolist() == dense.tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_extended_profile_is_that_of_the_longer_history(seed):
+    rng = np.random.default_rng(seed)
+    kinds = [*EventType]
+    history = [
+        HistoryEvent(
+            f"item-{rng.integers(14)}",
+            kinds[rng.integers(len(kinds))],
+            datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=hour),
+            float(rng.choice([0.2, 1.0, 4.0])),
+        )
+        for hour in range(120)
+    ]
+    rows = {f"item-{number}": int(row) for number, row in enumerate(rng.permutation(12))}
+    made = build_profile(history[:3], rows, RULES)
+    for end in (*range(4, 60), 90, 120):
+        made = extend_profile(made, history[made_of(made, history) : end], rows, RULES, asked_at=float(end))
+        whole = build_profile(history[:end], rows, RULES, asked_at=float(end))
+        for name in ("liked", "strengths", "seen", "bought", "times", "tried", "tried_times", "disliked"):
+            one, other = getattr(made, name), getattr(whole, name)
+            assert (name, one.tolist(), one.dtype) == (name, other.tolist(), other.dtype)
+        assert (made.events, made.asked_at) == (whole.events, whole.asked_at)
+
+
+def made_of(profile, history):
+    """Returns how many events of the history a profile was made of: impressions do not count in it."""
+    counted = [place for place, event in enumerate(history) if RULES.counts(event)]
+    return 0 if not profile.events else counted[profile.events - 1] + 1
