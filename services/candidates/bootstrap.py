@@ -21,7 +21,7 @@ from services.candidates.service import CandidatesService
 from services.candidates.servicer import CandidatesServicer
 from services.candidates.versions.keeper import Versions
 from services.candidates.versions.version import KIND
-from services.candidates.workers import Workers
+from services.candidates.workers import Courtesy, Workers
 from shared.artifacts import ArtifactStore, ArtifactWatcher
 from shared.data.nouns import EventType
 from shared.data.splits import Stage
@@ -148,6 +148,7 @@ class CandidatesApp:
             enricher=Enricher(version, self._embedder, self._workers),
             learner=Learner(version, self._histories, self._settings.rules, self._workers),
             builders=self._loaders,
+            courtesy=Courtesy(self._workers),
             histories=self._histories,
             rules=self._settings.rules,
             limits=self._settings.live_limits,

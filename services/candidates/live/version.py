@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from services.candidates.live.histories import LiveHistories
     from services.candidates.live.learner import Learner
     from services.candidates.versions.version import Version
-    from services.candidates.workers import Workers
+    from services.candidates.workers import Courtesy, Workers
     from shared.data.log import EventFeed
     from shared.data.nouns import HistoryEvent, LogRecord
     from shared.data.preferences import PreferenceRules
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 SERVICE = "candidates"
 APPLIED_IN_ONE_GO = 16
-"""Records of the log between two looks at the calls that wait: a millisecond or two."""
+"""Records of the log between two looks at the calls that wait: some half a millisecond."""
 REBUILD_POLL_S = 2.0
 """How often it is asked whether an index should be built anew, seconds."""
 
@@ -72,6 +72,7 @@ class LiveVersion:
         enricher: Enricher,
         learner: Learner,
         builders: Workers,
+        courtesy: Courtesy,
         histories: LiveHistories,
         rules: PreferenceRules,
         limits: LiveLimits,
@@ -84,6 +85,7 @@ class LiveVersion:
         self._enricher = enricher
         self._learner = learner
         self._builders = builders
+        self._courtesy = courtesy
         self._histories = histories
         self._likes = LiveLikes(version.live_sources, version.table, histories, rules)
         self._caught_up = asyncio.Event()
@@ -140,9 +142,9 @@ class LiveVersion:
     async def _follow(self) -> None:
         async for batch in self._feed.follow(self._reset, self.cursor):
             for place, record in enumerate(batch.records):
+                if place % APPLIED_IN_ONE_GO == 0:
+                    await self._courtesy.give_way()
                 self._apply_guarded(record)
-                if place % APPLIED_IN_ONE_GO == APPLIED_IN_ONE_GO - 1:
-                    await asyncio.sleep(0)
             self.cursor = batch.cursor
             if batch.records:
                 metrics.LOG_SEQUENCE.labels(SERVICE).set(batch.records[-1].sequence)
