@@ -11,7 +11,9 @@ import numpy as np
 from services.candidates.sources.user_knn_model import unit_vector
 
 if TYPE_CHECKING:
-    from services.candidates.arrays import F32, I32, I64
+    from numpy.typing import NDArray
+
+    from services.candidates.arrays import F32, I32, I64, ScalarT
     from services.candidates.ports import VectorIndex
     from services.candidates.sources.user_knn_model import FoldIn, UserKnnModel
 
@@ -30,6 +32,14 @@ class _Own:
     @property
     def is_due(self) -> bool:
         return self.changed >= max(1, len(self.columns) * _REFOLD_SHARE)
+
+
+def _appended(values: NDArray[ScalarT], value: float) -> NDArray[ScalarT]:
+    """Returns the values with one more. A third of the time of `np.append`: every event of the log comes by here."""
+    longer = np.empty(len(values) + 1, values.dtype)
+    longer[:-1] = values
+    longer[-1] = value
+    return longer
 
 
 _NONE = _Own(np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -92,12 +102,14 @@ class LiveUsers:
         if row is None:
             row = self._new_row(user_id)
         own = self._likes(row)
-        before = own.columns == item
-        if (own.strengths[before] != np.float32(self._model.parameters.tried_weight)).any():
-            return
+        columns, strengths = own.columns, own.strengths
+        before = columns == item
+        if before.any():
+            if (strengths[before] != np.float32(self._model.parameters.tried_weight)).any():
+                return
+            columns, strengths = columns[~before], strengths[~before]
         limit = self._model.parameters.newest_likes
-        columns = np.append(own.columns[~before], np.int32(item))[-limit:]
-        strengths = np.append(own.strengths[~before], np.float32(1))[-limit:]
+        columns, strengths = _appended(columns, item)[-limit:], _appended(strengths, 1)[-limit:]
         self._keep(row, _Own(columns, strengths, own.changed + 1))
 
     def take_back(self, user_id: str, item: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -103,5 +104,5 @@ def unit_vector(factors: FoldIn, columns: I64, strengths: F32) -> F32:
 
 def at_unit_length(vector: F32) -> F32:
     """Returns the vector at length 1, or zero when it is."""
-    length = float(np.linalg.norm(vector))
+    length = math.sqrt(float(vector @ vector))
     return (vector / length).astype(np.float32) if length > 0 else np.zeros_like(vector)
