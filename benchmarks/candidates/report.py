@@ -77,9 +77,24 @@ def _writes(part: Mapping[str, Any]) -> str:
         written = ", ".join(f"{key} {value}" for key, value in own.get("written", {}).items())
         ratio = own["p99_to_quiet"]
         cores = ", ".join(f"{key} {value}" for key, value in own["cores"].items())
-        rows.append([load, name, own["calls_per_s"], *_latencies(own), ratio, own["failed"], cores, written])
+        rounds = ", ".join(map(str, own["p99_ms_of_rounds"]))
+        rows.append(
+            [
+                load,
+                name,
+                own["calls"],
+                own["calls_per_s"],
+                *_latencies(own),
+                rounds,
+                ratio,
+                own["failed"],
+                cores,
+                written,
+            ]
+        )
     text = f"Open loop at a third of capacity: {part['offered_per_s']} of {part['capacity_per_s']} calls/s.\n\n"
-    text += table(["", "", "calls/s", "p50 ms", "p99 ms", "p99 to quiet", "failed", "cores busy", "written"], rows)
+    head = ["", "", "calls", "calls/s", "p50 ms", "p99 ms", "p99 of each round", "p99 to quiet", "failed"]
+    text += table([*head, "cores busy", "written, last round"], rows)
     phases = ("until_published", "while_loaded", "around_swap")
     swaps = [
         [name, part[name]["calls"], part[name]["failed"], part[name]["published_to_first_answer_s"]]
@@ -89,8 +104,8 @@ def _writes(part: Mapping[str, Any]) -> str:
     head = ["swap", "calls", "failed", "published to answering s"]
     head += [f"{phase.replace('_', ' ')} {share} ms" for phase in phases for share in ("p50", "p99")]
     text += "\n" + table(head, swaps)
-    rounds = part["two_way"]["rounds"]
-    return text + "\nAn item deleted and one added while 1,000 calls run:\n\n" + _dicts(rounds)
+    two_way = part["two_way"]["rounds"]
+    return text + "\nAn item deleted and one added while 1,000 calls run:\n\n" + _dicts(two_way)
 
 
 def _scale(part: Mapping[str, Any]) -> str:
