@@ -58,7 +58,10 @@ def temperature(counting_events: int) -> Temperature:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that one user did to one item. `timestamp` is timezone-aware UTC."""
+    """One thing that one user did to one item. `timestamp` is timezone-aware UTC.
+
+    `propensity`: probability with which an impression was shown at its position; None where it is not known.
+    """
 
     event_id: str
     user_id: str
@@ -70,6 +73,7 @@ class Event:
     session_id: str = ""
     attribution_token: str = ""
     position: int = 0
+    propensity: float | None = None
 
 
 AttributeValue = str | float | bool | tuple[str, ...] | datetime

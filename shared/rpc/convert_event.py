@@ -58,6 +58,7 @@ def read_event(message: event_pb2.Event) -> Event:
         message.session_id,
         message.attribution_token,
         message.position,
+        message.propensity if message.HasField("propensity") else None,
     )
 
 
@@ -74,6 +75,7 @@ def _event(message: event_pb2.Event, arrived_at: datetime) -> Event:
         session_id=check_id(message.session_id, "session_id", required=False),
         attribution_token=check_id(message.attribution_token, "attribution_token", required=False),
         position=check_int(message.position, "position", 0, limits.MAX_POSITION),
+        propensity=_decode_propensity(message),
     )
 
 
@@ -93,6 +95,15 @@ def _decode_value(message: event_pb2.Event | event_pb2.HistoryEvent, kind: Event
     return check_number(message.value, "value", -limits.MAX_ABS_VALUE, limits.MAX_ABS_VALUE)
 
 
+def _decode_propensity(message: event_pb2.Event) -> float | None:
+    if not message.HasField("propensity"):
+        return None
+    propensity = check_number(message.propensity, "propensity", 0.0, 1.0)
+    if propensity == 0:
+        raise InvalidField("propensity", propensity, "above 0, at most 1", "leave it out where it is not known")
+    return propensity
+
+
 def encode_event(event: Event) -> event_pb2.Event:
     """Returns the message of an event."""
     return event_pb2.Event(
@@ -106,6 +117,7 @@ def encode_event(event: Event) -> event_pb2.Event:
         session_id=event.session_id,
         attribution_token=event.attribution_token,
         position=event.position,
+        propensity=event.propensity,
     )
 
 

@@ -29,6 +29,7 @@ FULL_EVENT = Event(
     session_id="s",
     attribution_token="t",  # noqa: S106 (not a password)
     position=7,
+    propensity=0.25,
 )
 FULL_ITEM = Item(
     item_id="物1",

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = "tuple[Any, ...]"
 
-EVENT_COLUMNS = "event_id, user_id, item_id, type, happened_at, value, text, session_id, attribution_token, position"
+EVENT_COLUMNS = (
+    "event_id, user_id, item_id, type, happened_at, value, text, session_id, attribution_token, position, propensity"
+)
 """Columns of an event, in the order of `event_row` and `event_of`."""
 LOG_COLUMNS = f"sequence, kind, appended_at, item, {EVENT_COLUMNS}"
 """Columns of a record, in the order of `record_of`."""
@@ -58,14 +60,25 @@ def event_row(event: Event) -> Row:
         event.session_id,
         event.attribution_token,
         event.position,
+        event.propensity,
     )
 
 
 def event_of(row: Row) -> Event:
     """Returns the event of the values of `EVENT_COLUMNS`."""
-    event_id, user_id, item_id, kind, happened_at, value, text, session_id, token, position = row
+    event_id, user_id, item_id, kind, happened_at, value, text, session_id, token, position, propensity = row
     return Event(
-        event_id, user_id, item_id, _EVENT_TYPES[kind], from_us(happened_at), value, text, session_id, token, position
+        event_id,
+        user_id,
+        item_id,
+        _EVENT_TYPES[kind],
+        from_us(happened_at),
+        value,
+        text,
+        session_id,
+        token,
+        position,
+        propensity,
     )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x46524C47
 """PRAGMA application_id of our files: "FRLG"."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """PRAGMA user_version. A change of the tables adds one and a migration."""
 BUSY_TIMEOUT_S = 5.0
 
@@ -40,7 +40,8 @@ _TABLES = (
         session_id TEXT,
         attribution_token TEXT,
         position INTEGER,
-        item BLOB)""",
+        item BLOB,
+        propensity REAL)""",
     # Impressions are most of a busy log and rarely asked for: they stand apart, so that a history need not
     # step over them. `type` comes last so that counting reads the index alone.
     "CREATE INDEX log_history ON log (user_id, (type = 1), happened_at, item_id, sequence, type)",
@@ -56,6 +57,9 @@ _TABLES = (
         user_id TEXT PRIMARY KEY, events INTEGER NOT NULL, oldest INTEGER NOT NULL, newest INTEGER NOT NULL
         ) WITHOUT ROWID""",
 )
+
+_MIGRATIONS = {1: ("ALTER TABLE log ADD COLUMN propensity REAL",)}
+"""By the version that they start from: what makes the next one of it. Adding a column rewrites no row."""
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -122,6 +126,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 8192")
     if _pragma(connection, "user_version") == 0:
         _create(connection)
+    _migrate(connection)
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
@@ -144,6 +149,15 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO meta VALUES ('log_id', ?)", (secrets.token_hex(8),))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for version in range(_pragma(connection, "user_version"), SCHEMA_VERSION):
+        for statement in _MIGRATIONS[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version + 1}")
     connection.execute("COMMIT")
 
 

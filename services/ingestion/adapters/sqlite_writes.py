@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _INSERT_EVENT = (
     f"INSERT INTO log (sequence, kind, appended_at, {EVENT_COLUMNS}) "  # noqa: S608 (constants)
-    f"VALUES (?, {KIND_EVENT}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"VALUES (?, {KIND_EVENT}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _STORED_IDS = "SELECT event_id FROM log WHERE event_id IN (SELECT value FROM json_each(?))"
 _LISTED_ITEMS = "SELECT item_id FROM items WHERE item_id IN (SELECT value FROM json_each(?))"

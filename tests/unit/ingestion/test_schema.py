@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,30 @@ def test_commits_are_synced_and_the_version_is_written(tmp_path):
         "application_id": schema.APPLICATION_ID,
         "secure_delete": 1,
     }
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "events.db"
+    store = SqliteStore(path)
+    await store.open()
+    await store.append_events([replace(FULL_EVENT, propensity=None)])
+    await store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE log DROP COLUMN propensity")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    again = SqliteStore(path)
+    await again.open()
+    await again.append_events([replace(FULL_EVENT, event_id="later")])
+    stretch = await again.read(0, 10, frozenset())
+    await again.close()
+    assert [record.body for record in stretch.records] == [
+        replace(FULL_EVENT, propensity=None),
+        replace(FULL_EVENT, event_id="later"),
+    ]
+    reader = schema.open_reader(path)
+    schema.check_readable(reader, path)
+    reader.close()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path):

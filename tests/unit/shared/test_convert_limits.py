@@ -58,6 +58,7 @@ INVALID_EVENTS = {
         ({"text": "x" * 16_385}, LimitExceeded),
         ({"text": "é" * 8_193}, LimitExceeded),
     ],
+    "propensity": [({"propensity": 0.0}, InvalidField), ({"propensity": 1.1}, InvalidField)],
     "position": [({"position": -1}, InvalidField), ({"position": 10_001}, LimitExceeded)],
 }
 

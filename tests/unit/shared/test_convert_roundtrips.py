@@ -51,6 +51,7 @@ def events(draw):
         session_id=draw(maybe_ids),
         attribution_token=draw(maybe_ids),
         position=draw(st.integers(0, limits.MAX_POSITION)),
+        propensity=draw(st.none() | st.floats(2**-20, 1.0, width=32)),
     )
 
 

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usionrec/common/v1/event.proto\x12\x13\x66usionrec.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12,\n\x04type\x18\x04 \x01(\x0e\x32\x1e.fusionrec.common.v1.EventType\x12\x12\n\x05value\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12-\n\ttimestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x19\n\x11\x61ttribution_token\x18\t \x01(\t\x12\x10\n\x08position\x18\n \x01(\x05\x42\x08\n\x06_value\"\xa8\x01\n\x0cHistoryEvent\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.fusionrec.common.v1.EventType\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x05 \x01(\tB\x08\n\x06_value\"<\n\x07History\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.fusionrec.common.v1.HistoryEvent*\x92\x02\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_TYPE_IMPRESSION\x10\x01\x12\x13\n\x0f\x45VENT_TYPE_VIEW\x10\x02\x12\x14\n\x10\x45VENT_TYPE_CLICK\x10\x03\x12\x15\n\x11\x45VENT_TYPE_RATING\x10\x04\x12\x15\n\x11\x45VENT_TYPE_REVIEW\x10\x05\x12\x13\n\x0f\x45VENT_TYPE_LIKE\x10\x06\x12\x16\n\x12\x45VENT_TYPE_DISLIKE\x10\x07\x12\x1a\n\x16\x45VENT_TYPE_ADD_TO_CART\x10\x08\x12\x17\n\x13\x45VENT_TYPE_PURCHASE\x10\t\x12\x13\n\x0f\x45VENT_TYPE_PLAY\x10\n*\x84\x01\n\nSeenPolicy\x12\x1b\n\x17SEEN_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n\x19SEEN_POLICY_HIDE_ALL_SEEN\x10\x01\x12\x1b\n\x17SEEN_POLICY_HIDE_BOUGHT\x10\x02\x12\x1d\n\x19SEEN_POLICY_ALLOW_REPEATS\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usionrec/common/v1/event.proto\x12\x13\x66usionrec.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12,\n\x04type\x18\x04 \x01(\x0e\x32\x1e.fusionrec.common.v1.EventType\x12\x12\n\x05value\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12-\n\ttimestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x19\n\x11\x61ttribution_token\x18\t \x01(\t\x12\x10\n\x08position\x18\n \x01(\x05\x12\x17\n\npropensity\x18\x0b \x01(\x02H\x01\x88\x01\x01\x42\x08\n\x06_valueB\r\n\x0b_propensity\"\xa8\x01\n\x0cHistoryEvent\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.fusionrec.common.v1.EventType\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x05 \x01(\tB\x08\n\x06_value\"<\n\x07History\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.fusionrec.common.v1.HistoryEvent*\x92\x02\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_TYPE_IMPRESSION\x10\x01\x12\x13\n\x0f\x45VENT_TYPE_VIEW\x10\x02\x12\x14\n\x10\x45VENT_TYPE_CLICK\x10\x03\x12\x15\n\x11\x45VENT_TYPE_RATING\x10\x04\x12\x15\n\x11\x45VENT_TYPE_REVIEW\x10\x05\x12\x13\n\x0f\x45VENT_TYPE_LIKE\x10\x06\x12\x16\n\x12\x45VENT_TYPE_DISLIKE\x10\x07\x12\x1a\n\x16\x45VENT_TYPE_ADD_TO_CART\x10\x08\x12\x17\n\x13\x45VENT_TYPE_PURCHASE\x10\t\x12\x13\n\x0f\x45VENT_TYPE_PLAY\x10\n*\x84\x01\n\nSeenPolicy\x12\x1b\n\x17SEEN_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n\x19SEEN_POLICY_HIDE_ALL_SEEN\x10\x01\x12\x1b\n\x17SEEN_POLICY_HIDE_BOUGHT\x10\x02\x12\x1d\n\x19SEEN_POLICY_ALLOW_REPEATS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fusionrec.common.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENTTYPE']._serialized_start=587
-  _globals['_EVENTTYPE']._serialized_end=861
-  _globals['_SEENPOLICY']._serialized_start=864
-  _globals['_SEENPOLICY']._serialized_end=996
+  _globals['_EVENTTYPE']._serialized_start=627
+  _globals['_EVENTTYPE']._serialized_end=901
+  _globals['_SEENPOLICY']._serialized_start=904
+  _globals['_SEENPOLICY']._serialized_end=1036
   _globals['_EVENT']._serialized_start=90
-  _globals['_EVENT']._serialized_end=351
-  _globals['_HISTORYEVENT']._serialized_start=354
-  _globals['_HISTORYEVENT']._serialized_end=522
-  _globals['_HISTORY']._serialized_start=524
-  _globals['_HISTORY']._serialized_end=584
+  _globals['_EVENT']._serialized_end=391
+  _globals['_HISTORYEVENT']._serialized_start=394
+  _globals['_HISTORYEVENT']._serialized_end=562
+  _globals['_HISTORY']._serialized_start=564
+  _globals['_HISTORY']._serialized_end=624
 # @@protoc_insertion_point(module_scope)

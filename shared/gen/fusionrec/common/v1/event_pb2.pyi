@@ -120,6 +120,7 @@ class Event(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    PROPENSITY_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Unique id, the key of deduplication: a second event with this id is answered DUPLICATE and not stored.
     At most 256 bytes. Empty: derived from user, item, type, timestamp, value and text, so that writing
@@ -143,6 +144,10 @@ class Event(_message.Message):
     """The token of the recommendation that led here (Recommendation.attribution_token). At most 256 bytes; may be empty."""
     position: _builtins.int
     """Position of the item in the list it was shown in, counted from 1; 0 means unknown. At most 10000."""
+    propensity: _builtins.float
+    """Probability with which an impression was shown at its position, above 0, at most 1. Not set: unknown. Set by the
+    ranker on impressions; logs of explored lists are weighed with it (off-policy evaluation).
+    """
     @_builtins.property
     def timestamp(self) -> _timestamp_pb2.Timestamp:
         """When it happened. From 1990-01-01 to one day in the future. Not set: the time of arrival."""
@@ -160,13 +165,19 @@ class Event(_message.Message):
         session_id: _builtins.str = ...,
         attribution_token: _builtins.str = ...,
         position: _builtins.int = ...,
+        propensity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "timestamp", b"timestamp", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "_value", b"_value", "propensity", b"propensity", "timestamp", b"timestamp", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "attribution_token", b"attribution_token", "event_id", b"event_id", "item_id", b"item_id", "position", b"position", "session_id", b"session_id", "text", b"text", "timestamp", b"timestamp", "type", b"type", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "_value", b"_value", "attribution_token", b"attribution_token", "event_id", b"event_id", "item_id", b"item_id", "position", b"position", "propensity", b"propensity", "session_id", b"session_id", "text", b"text", "timestamp", b"timestamp", "type", b"type", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__propensity: _TypeAlias = _typing.Literal["propensity"]  # noqa: Y015
+    _WhichOneofArgType__propensity: _TypeAlias = _typing.Literal["_propensity", b"_propensity"]  # noqa: Y015
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__propensity) -> _WhichOneofReturnType__propensity | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
