@@ -13,18 +13,26 @@ from fusionrec.ranker.v1 import ranker_service_pb2, ranker_service_pb2_grpc
 from services.ranker.adapters.grpc_candidates import GrpcCandidates
 from services.ranker.adapters.grpc_embedding import GrpcEmbedding
 from services.ranker.adapters.grpc_ingestion import GrpcIngestion
+from services.ranker.adapters.rule_file import RuleFile
 from services.ranker.explain.reasons import Reasons
+from services.ranker.explore.outcomes import Outcomes
+from services.ranker.guarded import GuardedCandidates, GuardedEncoder, GuardedHistory
 from services.ranker.items.follower import Follower
 from services.ranker.items.live import LiveItems
+from services.ranker.kept import KeptAnswers
 from services.ranker.models.model import KIND
 from services.ranker.models.shelf import ModelShelf
+from services.ranker.pipeline.breaker import Breaker
 from services.ranker.pipeline.call import SERVICE
 from services.ranker.pipeline.hydrate.hydrate import Hydrate
 from services.ranker.pipeline.hydrate.known import KnownHistories
 from services.ranker.pipeline.record.record import ImpressionRecorder
+from services.ranker.pipeline.select.rule_book import RuleBook
+from services.ranker.pipeline.select.selector import Selector
 from services.ranker.pipeline.sources.sources import Sources
 from services.ranker.pipeline.timeouts import Timeouts
 from services.ranker.recommender import Recommender
+from services.ranker.results import Results
 from services.ranker.servicer import RankerServicer
 from services.ranker.training.job import TrainingJob
 from shared.artifacts import ArtifactStore, ArtifactWatcher
@@ -83,7 +91,11 @@ class RankerApp:
             on_failed=self._cannot_use,
             poll_s=settings.artifacts_poll_s,
         )
-        self._follower = Follower(self._live, self._neighbours.feed, self._neighbours.embedding)
+        self._book = RuleBook(RuleFile(settings.rules) if settings.rules else None)
+        self._kept = KeptAnswers(self._live, max_age_s=settings.reply_cache_s, max_results=settings.reply_cache_results)
+        self._outcomes = outcomes_of(settings)
+        watchers = (self._kept,) if self._outcomes is None else (self._kept, self._outcomes)
+        self._follower = Follower(self._live, self._neighbours.feed, self._neighbours.embedding, watchers)
         self.recommender = self._compose()
         self._lifecycle: Lifecycle | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,6 +110,8 @@ class RankerApp:
         self._begin(self._follower.follow, "log follower")
         self._begin(self._follower.embed, "item vectors")
         self._begin(self._recorder.run, "impressions")
+        if self._settings.rules:
+            self._begin(lambda: self._book.watch(self._settings.rules_poll_s), "rules file")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.warm_timeout_s):
                 await self._follower.caught_up.wait()
@@ -118,6 +132,7 @@ class RankerApp:
     def _forget(self, user_id: str) -> None:
         self._known.forget(user_id)
         self._recorder.forget(user_id)
+        self._kept.forget(user_id)
 
     async def _use(self, loaded: Loaded) -> None:
         model = await self._shelf.read(loaded)
@@ -144,9 +159,15 @@ class RankerApp:
             settings.deadline_share,
             seconds_left,
         )
+        waits = (settings.history_timeout_s, settings.embedding_timeout_s, settings.candidates_timeout_s)
+        ingestion, embedding, candidates = (
+            Breaker(name, wait_s, failures=settings.breaker_failures, open_s=settings.breaker_open_s)
+            for name, wait_s in zip(("ingestion", "embedding", "candidates"), waits, strict=True)
+        )
+        finder = GuardedCandidates(near.candidates, candidates)
         hydrate = Hydrate(
-            near.ingestion,
-            near.embedding,
+            GuardedHistory(near.ingestion, ingestion),
+            GuardedEncoder(near.embedding, embedding),
             self._live,
             self._known,
             timeouts,
@@ -154,14 +175,17 @@ class RankerApp:
             history_limit=settings.history_limit,
             profile_texts=settings.profile_texts,
         )
+        selector = Selector(settings, self._live, self._book, self._outcomes)
         return Recommender(
             settings=settings,
             shelf=self._shelf,
             live=self._live,
             hydrate=hydrate,
-            sources=Sources(near.candidates, timeouts),
-            reasons=Reasons(near.candidates, timeouts),
+            sources=Sources(finder, timeouts),
+            results=Results(self._live, Reasons(finder, timeouts), selector),
             recorder=self._recorder,
+            selector=selector,
+            kept=self._kept,
         )
 
 
@@ -185,7 +209,7 @@ class Neighbours:
             GrpcIngestion(ingestion),
             GrpcEmbedding(embedding),
             GrpcCandidates(candidates),
-            LogFeed(ingestion, exclude_types=[EventType.IMPRESSION]),
+            LogFeed(ingestion, exclude_types=[] if settings.exploration_learns else [EventType.IMPRESSION]),
             (ingestion, embedding, candidates),
         )
 
@@ -193,6 +217,26 @@ class Neighbours:
         """Closes the channels."""
         for channel in self.channels:
             await channel.close()
+
+
+def read_rules(settings: RankerSettings) -> None:
+    """Reads the rules file once, to say at the start what is wrong with it.
+
+    Raises:
+        FusionrecError: it cannot be used; the message names the line.
+
+    """
+    if settings.rules:
+        RuleFile(settings.rules).read()
+
+
+def outcomes_of(settings: RankerSettings) -> Outcomes | None:
+    """Returns what exploration learns in; None where it does not."""
+    if not settings.exploration_learns:
+        return None
+    return Outcomes(
+        settings.preferences, open_impressions=settings.exploration_impressions, max_items=settings.max_items
+    )
 
 
 async def train(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.ranker.convert_selection import check_together, decode_selection
 from services.ranker.nouns import ExplainRequest, Question, RankRequest, RecommendRequest
 from shared.data import limits
 from shared.data.validation import check_count, check_id, check_int, check_number, check_timestamp
@@ -23,9 +24,11 @@ IDS_PER_ELEMENT = 20
 
 def elements(messages: Iterable[pb.RecommendRequest]) -> int:
     """Returns how much there is to decode, in elements as `shared.offload` counts them."""
-    return sum(
-        SMALLEST + elements_of(one.context) + len(one.filter.exclude_item_ids) // IDS_PER_ELEMENT for one in messages
-    )
+    return sum(SMALLEST + elements_of(one.context) + _ids(one) // IDS_PER_ELEMENT for one in messages)
+
+
+def _ids(message: pb.RecommendRequest) -> int:
+    return len(message.filter.exclude_item_ids) + len(message.selection.block_item_ids)
 
 
 def elements_of(context: pb.RankingContext, item_ids: Sized = ()) -> int:
@@ -68,6 +71,8 @@ def decode_recommend(message: pb.RecommendRequest, prefix: str = "") -> Recommen
     slots = None
     if message.HasField("new_item_slots"):
         slots = check_int(message.new_item_slots, f"{prefix}new_item_slots", 0, k)
+    selection = decode_selection(message.selection, f"{prefix}selection", k)
+    check_together(message, selection, prefix)
     return RecommendRequest(
         question=decode_question(message.context, f"{prefix}context"),
         k=k,
@@ -79,6 +84,7 @@ def decode_recommend(message: pb.RecommendRequest, prefix: str = "") -> Recommen
         explain=message.explain,
         skip_impressions=message.skip_impressions,
         include_titles=message.include_titles,
+        selection=selection,
     )
 
 

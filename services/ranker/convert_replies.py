@@ -37,6 +37,8 @@ def encode_recommendations(answer: Answer, *, include_titles: bool) -> pb.Recomm
         recommendation_id=answer.recommendation_id,
         candidates_scored=answer.candidates_scored,
         empty_reason=answer.empty_reason,
+        unmet=answer.unmet,
+        computed_at=None if answer.computed_at is None else encode_time(answer.computed_at),
     )
 
 

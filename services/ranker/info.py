@@ -36,8 +36,8 @@ class ModelInfo:
     item_vectors: int
 
 
-async def describe(shelf: ModelShelf, live: LiveItems, version: str) -> ModelInfo:
-    """Returns what is told of a version; empty means the current one.
+async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reason: str = "") -> ModelInfo:
+    """Returns what is told of a version; empty means the current one. `rules_reason`: why newer rules do not hold.
 
     Raises:
         NotFound: there is no such version.
@@ -45,8 +45,9 @@ async def describe(shelf: ModelShelf, live: LiveItems, version: str) -> ModelInf
     """
     model = await shelf.get(version)
     versions = tuple(await shelf.versions())
+    reason = "; ".join(one for one in (shelf.status_reason, rules_reason and f"rules: {rules_reason}") if one)
     if model is None:
-        return ModelInfo("", "", live.table.embedding_version, (), shelf.status_reason, versions, 0)
+        return ModelInfo("", "", live.table.embedding_version, (), reason, versions, 0)
     table = model.table if version else live.table
     fusions = tuple(
         FusionNote(name, fusion.description, name == model.default, model.validation.get(name, {}))
@@ -57,7 +58,7 @@ async def describe(shelf: ModelShelf, live: LiveItems, version: str) -> ModelInf
         candidates_version=model.candidates_version,
         embedding_version=model.table.embedding_version,
         fusions=fusions,
-        status_reason=shelf.status_reason,
+        status_reason=reason,
         versions=versions,
         item_vectors=table.vectors.count,
     )

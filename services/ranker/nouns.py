@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from services.ranker.pipeline.select.options import NO_OPTIONS, SelectionOptions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -45,6 +47,7 @@ class RecommendRequest:
     explain: bool = False
     skip_impressions: bool = False
     include_titles: bool = False
+    selection: SelectionOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,8 @@ class Answer:
     recommendation_id: str = ""
     candidates_scored: int = 0
     empty_reason: str = ""
+    unmet: tuple[str, ...] = ()
+    computed_at: datetime | None = None
     unknown_item_ids: tuple[str, ...] = ()
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.ranker.nouns import CandidateQuery, CandidateTable, VersionNote
+    from services.ranker.pipeline.select.options import Defaults
     from shared.data.nouns import Event, HistoryEvent
 
 
@@ -80,6 +81,27 @@ class CandidateFinder(Protocol):
 
     async def info(self, timeout_s: float) -> CandidatesInfo:
         """Returns what is loaded; raises `DependencyUnavailable`."""
+
+
+class RuleSource(Protocol):
+    """Where the rules file is."""
+
+    def stamp(self) -> str:
+        """Returns a text that changes with the file.
+
+        Raises:
+            CorruptData: it cannot be read.
+
+        """
+
+    def read(self) -> tuple[str, Defaults]:
+        """Returns the stamp, and what the file says.
+
+        Raises:
+            CorruptData: it cannot be read.
+            InvalidField, LimitExceeded: a rule is wrong or contradicts another; the message names the line.
+
+        """
 
 
 class ImpressionWriter(Protocol):

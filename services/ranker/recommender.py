@@ -10,36 +10,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ranker.explain.explain import explanations
-from services.ranker.explain.shares import source_shares
 from services.ranker.models.shelf import UNTRAINED, check_minimum
-from services.ranker.nouns import Answer, CandidateQuery, CandidateTable, Result
+from services.ranker.nouns import Answer, CandidateQuery, CandidateTable
 from services.ranker.pipeline.call import SERVICE, Call, merged_times
-from services.ranker.pipeline.filter.filter import allowed_test, keep
+from services.ranker.pipeline.filter.filter import allowed_test, keep, passing_test
 from services.ranker.pipeline.record.record import token
 from services.ranker.pipeline.score.score import Parts, Scored, parts_of, score
-from services.ranker.pipeline.select import select
+from services.ranker.pipeline.select.narrowing import narrowed
+from services.ranker.pipeline.select.options import Action
+from services.ranker.pipeline.select.pins import usable_pins
+from services.ranker.pipeline.select.selection import STAGE, Selection
+from services.ranker.results import renamed
 from services.ranker.together import ending_together, together
 from shared.data.limits import MAX_CANDIDATES
 from shared.data.nouns import ItemFilter, SeenPolicy
-from shared.offload import offload
+from shared.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.ranker.explain.reasons import Reasons
-    from services.ranker.items.arrays import Mask
     from services.ranker.items.live import LiveItems
+    from services.ranker.kept import KeptAnswers
     from services.ranker.models.shelf import ModelShelf
-    from services.ranker.nouns import ExplainRequest, Explanation, Question, RankRequest, RecommendRequest
+    from services.ranker.nouns import ExplainRequest, Question, RankRequest, RecommendRequest, Result
     from services.ranker.pipeline.hydrate.hydrate import Hydrate
     from services.ranker.pipeline.record.record import ImpressionRecorder
+    from services.ranker.pipeline.select.adjust import Adjusted
+    from services.ranker.pipeline.select.options import Pin, Plan
+    from services.ranker.pipeline.select.selector import Selector
     from services.ranker.pipeline.sources.sources import Sources
+    from services.ranker.results import Results
     from services.ranker.settings import RankerSettings
 
 NO_FILTER = ItemFilter()
-RESULTS_PER_ELEMENT = 3
-"""Results that take as long to put together as one of the elements that `shared.offload` counts."""
 
 
 @dataclass(frozen=True)
@@ -51,40 +54,59 @@ class Recommender:
     live: LiveItems
     hydrate: Hydrate
     sources: Sources
-    reasons: Reasons
+    results: Results
     recorder: ImpressionRecorder
+    selector: Selector
+    kept: KeptAnswers
 
     async def recommend(self, request: RecommendRequest) -> Answer:
         """Returns the best items for a user.
 
         Raises:
             NotFound: unknown variant or model version.
-            ModelNotReady: the model is older than the asked minimum.
+            ModelNotReady: the model is older than the asked minimum, or Thompson sampling has learned nothing here.
+            InvalidField: the request pins what the rules file blocks, or more of a category than its caps allow.
             DependencyUnavailable: nothing is left to answer from.
 
         """
         call = await self._begin(request.question)
+        catalogue, rules_version, changes = self.live.catalogue, self.selector.book.version, self.live.item_changes
+        plan = self.selector.plan(request.selection, request.diversity)
+        allowed = allowed_test(call, catalogue, request.item_filter, request.seen_policy, plan)
+        kept = self.kept.find(call, request, rules_version, allowed)
+        if kept is not None:
+            stages = merged_times(call.stages.times)
+            return self._record(call, request, replace(kept, recommendation_id=uuid.uuid4().hex, stages=stages))
+        passes = passing_test(call, catalogue, request.item_filter, plan)
+        pins, unmet = usable_pins(plan, request.k, catalogue, passes)
         wanted = min(max(self.settings.candidates, 2 * request.k), MAX_CANDIDATES)
-        query = self._query(call, wanted, request.item_filter, request.seen_policy)
+        query = self._query(call, wanted, narrowed(request.item_filter, plan, catalogue), request.seen_policy)
         found = await self._search(call, query)
-        allowed = allowed_test(call, self.live.catalogue, request.item_filter, request.seen_policy)
         before = wanted if found is None else len(found.item_ids)
         if found is None:
             found = await asyncio.to_thread(self.sources.fall_back, call, wanted, allowed)
         found = keep(call, found, allowed)
-        scored, chosen, parts = await asyncio.to_thread(self._decide, call, found, request)
-        results = await self._results(call, scored, chosen, parts, explain=request.explain)
-        return self._record(call, request, self._answer(call, results, scored), before)
+        found = await self._with_these(call, query, found, [pin.item_id for pin in pins])
+        adjusted, chosen, parts = await asyncio.to_thread(self._decide, call, found, request, plan, pins, unmet)
+        results = await self.results.of(call, adjusted, chosen, parts, explain=request.explain)
+        answer = replace(self._answer(call, results, adjusted.scored), unmet=chosen.unmet)
+        if not results:
+            return replace(answer, empty_reason=_empty_reason(request, plan, before, len(found.item_ids)))
+        self.kept.put(call, request, rules_version, changes, answer)
+        return self._record(call, request, answer)
 
     async def batch(self, requests: Sequence[RecommendRequest]) -> list[Answer]:
         """Returns one answer per request, each as `recommend` gives it; raises what the first that fails raises."""
         permits = asyncio.Semaphore(self.settings.batch_concurrency)
 
-        async def one(request: RecommendRequest) -> Answer:
+        async def one(index: int, request: RecommendRequest) -> Answer:
             async with permits:
-                return await self.recommend(request)
+                try:
+                    return await self.recommend(request)
+                except FieldError as error:
+                    raise error.under(f"requests[{index}]") from error
 
-        return await together(one(request) for request in requests)
+        return await together(one(index, request) for index, request in enumerate(requests))
 
     async def rank(self, request: RankRequest) -> Answer:
         """Returns the caller's candidates, best first; those that are in no catalogue come last. Raises as above."""
@@ -96,14 +118,14 @@ class Recommender:
         found = await self._search(call, query)
         if found is None:
             found = self._unsupported(call, request.item_ids)
-        scored = await asyncio.to_thread(score, call, found)
+        adjusted = await asyncio.to_thread(self._scored, call, found)
+        scored = adjusted.scored
         unknown = [item_id for item_id in request.item_ids if not self._is_known(call, item_id)]
         lost = np.isin(found.item_ids, unknown) if unknown else np.zeros(len(found.item_ids), dtype=np.bool_)
         order = np.lexsort((np.arange(len(lost)), np.where(lost, 0, -scored.scores), lost))
         places = [int(place) for place in order[: request.k or len(order)]]
         parts = await asyncio.to_thread(parts_of, scored, places)
-        chosen = select.Selection.certain(places)
-        results = await self._results(call, scored, chosen, parts, explain=request.explain)
+        results = await self.results.of(call, adjusted, Selection.certain(places), parts, explain=request.explain)
         return replace(self._answer(call, results, scored), unknown_item_ids=tuple(unknown))
 
     async def explain(self, request: ExplainRequest) -> Answer:
@@ -118,16 +140,13 @@ class Recommender:
         known = [item_id for item_id in request.item_ids if self._is_known(call, item_id)]
         if found is None:
             found = self._unsupported(call, known)
-        proposed = set(found.item_ids)
-        rest = tuple(item_id for item_id in known if item_id not in proposed)
-        if rest:
-            more = await self.sources.find(call, replace(query, k=len(rest), score_item_ids=rest))
-            found = found.extended(more or CandidateTable.plain(list(rest), np.zeros(len(rest), dtype=np.float32)))
-        scored = await asyncio.to_thread(score, call, found)
+        found = await self._with_these(call, query, found, known)
+        adjusted = await asyncio.to_thread(self._scored, call, found)
+        scored = adjusted.scored
         where = {item_id: place for place, item_id in enumerate(found.item_ids)}
         places = [where[item_id] for item_id in known]
         parts = await asyncio.to_thread(parts_of, scored, places)
-        results = await self._results(call, scored, select.Selection.certain(places), parts, explain=True)
+        results = await self.results.of(call, adjusted, Selection.certain(places), parts, explain=True)
         of_catalogue = set(known)
         unknown = tuple(item_id for item_id in request.item_ids if item_id not in of_catalogue)
         return replace(self._answer(call, results, scored), unknown_item_ids=unknown)
@@ -175,76 +194,35 @@ class Recommender:
         # The log has not been read yet: what the model knows has to do.
         return item_id in call.table.rows
 
+    async def _with_these(
+        self, call: Call, query: CandidateQuery, found: CandidateTable, item_ids: Sequence[str]
+    ) -> CandidateTable:
+        """Returns the candidates and after them those of `item_ids` that are not among them, with their evidence."""
+        proposed = set(found.item_ids)
+        rest = tuple(item_id for item_id in item_ids if item_id not in proposed)
+        if not rest:
+            return found
+        wanted = replace(query, k=len(rest), score_item_ids=rest)
+        more = None if "candidates" in call.degraded else await self.sources.find(call, wanted)
+        return found.extended(more or CandidateTable.plain(list(rest), np.zeros(len(rest), dtype=np.float32)))
+
+    def _scored(self, call: Call, found: CandidateTable) -> Adjusted:
+        return self.selector.adjust(call, score(call, found), self.selector.plan())
+
     def _decide(
-        self, call: Call, found: CandidateTable, request: RecommendRequest
-    ) -> tuple[Scored, select.Selection, Parts]:
-        scored = score(call, found)
-        with call.stages.stage(select.STAGE):
-            chosen = self._choose(call, scored, request)
-        return scored, chosen, parts_of(scored, chosen.places)
-
-    def _choose(self, call: Call, scored: Scored, request: RecommendRequest) -> select.Selection:
-        if request.explore:
-            random = np.random.default_rng()
-            return select.explored(scored.scores, request.k, self.settings.exploration_temperature, random)
-        strength = self.settings.default_diversity if request.diversity is None else request.diversity
-        if strength > 0 and len(scored.scores):
-            vectors, _ = call.table.centred(call.table.find(scored.candidates.item_ids))
-            chosen = select.diverse(scored.scores, vectors, request.k, strength)
-        else:
-            chosen = select.by_score(scored.scores, request.k)
-        if call.is_pinned:
-            return chosen
-        every = self.settings.new_item_every
-        slots = select.new_item_slots(request.new_item_slots, request.k, every)
-        top = max(int(self.settings.new_item_top_share * len(self.live.catalogue)), 1)
-        fitting = select.fits(self._new(call, scored.candidates), scored.candidates.ranks.get("aligned_text"), top)
-        return select.with_new_items(chosen, fitting, slots, every)
-
-    def _new(self, call: Call, candidates: CandidateTable) -> Mask:
-        if call.model is None:
-            return candidates.is_new
-        return np.asarray(call.model.table.find(candidates.item_ids) < 0)
-
-    async def _results(
-        self, call: Call, scored: Scored, chosen: select.Selection, parts: Parts, *, explain: bool
-    ) -> list[Result]:
-        candidates, title = scored.candidates, self.live.catalogue.title
-        item_ids = [candidates.item_ids[place] for place in chosen.places]
-        is_new = self._new(call, candidates)[chosen.places] if chosen.places else np.zeros(0, dtype=np.bool_)
-        reasons = None
-        if explain and item_ids:
-            behaviour = await self.reasons.behaviour(call, item_ids)
-            reasons = await asyncio.to_thread(explanations, call, item_ids, is_new.tolist(), parts, behaviour, title)
-        return await offload(len(item_ids) // RESULTS_PER_ELEMENT, self._built, scored, chosen, parts, is_new, reasons)
-
-    def _built(
         self,
-        scored: Scored,
-        chosen: select.Selection,
-        parts: Parts,
-        is_new: Mask,
-        reasons: Sequence[Explanation] | None,
-    ) -> list[Result]:
-        candidates = scored.candidates
-        item_ids = [candidates.item_ids[place] for place in chosen.places]
-        cf, text = parts.cf, parts.text
-        shares = source_shares(candidates, chosen.places)
-        return [
-            Result(
-                item_id=item_id,
-                score=float(scored.scores[place]),
-                position=turn + 1,
-                sources=shares[turn],
-                cf_contribution=float(cf[turn]),
-                text_contribution=float(text[turn]),
-                is_new=bool(is_new[turn]),
-                explanation=None if reasons is None else reasons[turn],
-                title=self.live.catalogue.title(item_id),
-                propensity=chosen.propensities[turn],
-            )
-            for turn, (item_id, place) in enumerate(zip(item_ids, chosen.places, strict=True))
-        ]
+        call: Call,
+        found: CandidateTable,
+        request: RecommendRequest,
+        plan: Plan,
+        pins: Sequence[Pin],
+        unmet: Sequence[str],
+    ) -> tuple[Adjusted, Selection, Parts]:
+        scored = score(call, found)
+        with call.stages.stage(STAGE):
+            adjusted = self.selector.adjust(call, scored, plan)
+            chosen = self.selector.choose(call, adjusted.scored, request, plan, pins, unmet)
+        return adjusted, chosen, parts_of(scored, chosen.places)
 
     def _answer(self, call: Call, results: Sequence[Result], scored: Scored) -> Answer:
         candidates = scored.candidates
@@ -262,17 +240,23 @@ class Recommender:
             stages=merged_times(call.stages.times),
             recommendation_id=uuid.uuid4().hex,
             candidates_scored=len(candidates.item_ids),
+            computed_at=datetime.now(UTC),
         )
 
-    def _record(self, call: Call, request: RecommendRequest, answer: Answer, before: int) -> Answer:
-        if not answer.results:
-            reason = f"the filter leaves nothing of {before} candidates" if before else "there are no candidates"
-            return replace(answer, empty_reason=reason)
+    def _record(self, call: Call, request: RecommendRequest, answer: Answer) -> Answer:
         if call.is_pinned or request.skip_impressions or not request.question.user_id:
             return answer
         with call.stages.stage("record"):
-            tokens = [
-                replace(one, attribution_token=token(answer.recommendation_id, one.position)) for one in answer.results
-            ]
-            self.recorder.put(request.question.user_id, tokens)
-        return replace(answer, results=tuple(tokens), stages=merged_times(call.stages.times))
+            tokens = [token(answer.recommendation_id, one.position) for one in answer.results]
+            results = renamed(answer.results, tokens)
+            self.recorder.put(request.question.user_id, results)
+        return replace(answer, results=results, stages=merged_times(call.stages.times))
+
+
+def _empty_reason(request: RecommendRequest, plan: Plan, before: int, left: int) -> str:
+    if left:
+        return f"the caps leave nothing of {left} candidates"
+    if before:
+        return f"the filter leaves nothing of {before} candidates"
+    narrows = request.item_filter != NO_FILTER or plan.block_item_ids or plan.rules_of(Action.REQUIRE, Action.EXCLUDE)
+    return "the filter and the rules leave no candidate" if narrows else "there are no candidates"

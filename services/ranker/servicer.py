@@ -59,4 +59,6 @@ class RankerServicer(pb_grpc.RankerServiceServicer):
     async def GetModelInfo(self, request: pb.GetModelInfoRequest, context: Context) -> pb.GetModelInfoResponse:  # noqa: ARG002, N802 (gRPC's signature)
         """The fusion models that are loaded."""
         version = check_id(request.model_version, "model_version", required=False)
-        return convert_replies.encode_info(await describe(self._recommender.shelf, self._recommender.live, version))
+        ranker = self._recommender
+        info = await describe(ranker.shelf, ranker.live, version, ranker.selector.book.reason)
+        return convert_replies.encode_info(info)

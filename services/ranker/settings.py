@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from shared.data.limits import MAX_CANDIDATES, MAX_HISTORY
 from shared.data.preferences import PreferenceRules
@@ -48,6 +50,16 @@ class RankerSettings(ServerSettings):
     """Diversity when a request sets none."""
     exploration_temperature: float = Field(default=0.25, gt=0, le=10)
     """Spread of exploration, in standard deviations of the candidates' scores."""
+    exploration_method: Literal["plackett_luce", "thompson"] = "plackett_luce"
+    """How `explore` moves items when neither the request nor the rules file says."""
+    exploration_learns: bool = False
+    """Whether impressions and what came of them are read from the log: what Thompson sampling needs."""
+    exploration_impressions: int = Field(default=200_000, ge=1)
+    """Newest impressions in memory that outcomes are joined to."""
+    rules: str = ""
+    """Rules file (docs/rules.md); empty: none. Read again when it changes."""
+    rules_poll_s: float = Field(default=1.0, gt=0)
+    """How often the rules file is looked at, seconds."""
     new_item_every: int = Field(default=10, ge=1)
     """One of this many places is kept for a new item that fits."""
     new_item_top_share: float = Field(default=0.03, gt=0, le=1)
@@ -63,6 +75,16 @@ class RankerSettings(ServerSettings):
     """Longest wait for candidates, seconds."""
     deadline_share: float = Field(default=0.6, gt=0, le=1)
     """Share of the time that is left which one neighbour may use: what remains is for a fall-back."""
+
+    breaker_failures: int = Field(default=3, ge=0)
+    """Calls in a row that a neighbour leaves hanging before it is not asked any more; 0: it always is."""
+    breaker_open_s: float = Field(default=2.0, gt=0)
+    """How long a neighbour that hangs is not asked before one call tries it again, seconds."""
+
+    reply_cache_s: float = Field(default=10.0, ge=0)
+    """How long an answer is given again while nothing of its user changes, seconds; 0: never."""
+    reply_cache_results: int = Field(default=200_000, ge=0)
+    """Results of kept answers in memory at most, about 1 KB each; the least recently used answers are dropped."""
 
     known_histories: int = Field(default=2_000, ge=1)
     """Last known histories in memory, for when ingestion does not answer."""
@@ -81,6 +103,12 @@ class RankerSettings(ServerSettings):
     """Ratings from this value on are positives."""
     positive_play: float = Field(default=0.5, ge=0, le=1)
     """Fractions played from this value on are positives."""
+
+    @model_validator(mode="after")
+    def _check_exploration(self) -> Self:
+        if self.exploration_method == "thompson" and not self.exploration_learns:
+            raise ValueError("RANKER_EXPLORATION_METHOD = 'thompson' needs RANKER_EXPLORATION_LEARNS = 'true'")
+        return self
 
     @property
     def preferences(self) -> PreferenceRules:

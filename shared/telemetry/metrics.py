@@ -35,6 +35,13 @@ LOG_SEQUENCE = Gauge("fusionrec_log_sequence", "Log position read up to", ("serv
 SOURCE_SECONDS = Histogram("fusionrec_source_seconds", "Time of one candidate source", ("source",), buckets=_SECONDS)
 
 IMPRESSIONS = Counter("fusionrec_impressions_total", "Impressions by what became of them", ("outcome",))
+EXPLORE_OUTCOMES = Counter(
+    "fusionrec_explore_outcomes_total", "What exploration has learned from: impressions, successes", ("kind",)
+)
+RULES_LOADED = Counter("fusionrec_rules_loaded_total", "Readings of a changed rules file by outcome", ("outcome",))
+REPLY_CACHE = Counter("fusionrec_reply_cache_total", "Answers by where they came from: kept, computed", ("outcome",))
+REPLY_CACHE_RESULTS = Gauge("fusionrec_reply_cache_results", "Results of the answers that are kept")
+CIRCUIT_OPEN = Gauge("fusionrec_circuit_open", "1 while a neighbour that hangs is not asked", ("neighbour",))
 
 
 def serve_metrics(port: int, host: str = "127.0.0.1") -> None:

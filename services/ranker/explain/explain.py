@@ -26,8 +26,12 @@ def explanations(
     parts: Parts,
     behaviour: F32 | None,
     title: Callable[[str], str],
+    rules: Sequence[tuple[FeatureContribution, ...]] = (),
 ) -> list[Explanation]:
-    """Returns one explanation per result; `parts` has one row per result, `behaviour` one column."""
+    """Returns one explanation per result; `parts` has one row per result, `behaviour` one column.
+
+    `rules`: what rules add to each result's score, beside the fusion.
+    """
     liked = asked_items(call, len(item_ids))
     texts = text_similarity(call.table, liked, item_ids)
     cf, language = parts.cf, parts.text
@@ -36,9 +40,12 @@ def explanations(
         own = None if behaviour is None else behaviour[:, place]
         found = strongest(liked, own, texts[:, place], float(cf[place]), float(language[place]))
         history = tuple(HistoryReason(item, title(item), weight, kind) for item, weight, kind in found)
-        features = _features(parts, place)
+        learned = _features(parts, place)
+        added = rules[place] if rules else ()
+        features = tuple(sorted((*learned, *added), key=lambda one: -abs(one.contribution))) if added else learned
         groups = _groups(features)
-        sentence = sentence_of(history, groups, is_new=bool(is_new[place]), has_scores=bool(features))
+        # What speaks for it is what was learned: that a rule lifts it as well is no reason to like it.
+        sentence = sentence_of(history, _groups(learned), is_new=bool(is_new[place]), has_scores=bool(learned))
         out.append(Explanation(parts.bias, features, groups, history, sentence))
     return out
 

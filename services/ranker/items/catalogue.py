@@ -18,6 +18,8 @@ class Catalogue:
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._deleted: set[str] = set()
+        self.attribute_names: set[str] = set()
+        """Names of attributes that an item has or had."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -26,6 +28,7 @@ class Catalogue:
         """Takes an item; vectors that the caller brought along are not kept."""
         self._items[item.item_id] = replace(item, vectors={})
         self._deleted.discard(item.item_id)
+        self.attribute_names.update(item.attributes)
 
     def delete(self, item_id: str) -> None:
         """Forgets an item."""
@@ -44,6 +47,16 @@ class Catalogue:
     def items(self) -> Iterable[Item]:
         """Returns all items."""
         return self._items.values()
+
+    def matches(self, condition: ItemFilter) -> Callable[[str], bool]:
+        """Returns a test of one item id: in the catalogue, and all parts of the condition hold."""
+        items = self._items
+
+        def matching(item_id: str) -> bool:
+            item = items.get(item_id)
+            return item is not None and _matches(item, condition)
+
+        return matching
 
     def allows(self, item_filter: ItemFilter, at: datetime) -> Callable[[str], bool]:
         """Returns a test of one item id: not excluded, not deleted, available `at` that time, and within the rules.

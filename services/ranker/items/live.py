@@ -72,12 +72,15 @@ class LiveItems:
         self._seed: ItemTable | None = None
         self._changed: set[str] | None = None
         self._waiting: dict[str, None] = {}
+        self.item_changes = 0
+        """Grows with every item that is written or deleted."""
         self.catalogue = Catalogue()
         self.reviews = ItemReviews()
         self.table = self._empty()
 
     def reset(self) -> None:
         """Drops everything: the log was replaced by another one."""
+        self.item_changes += 1
         self.catalogue = Catalogue()
         self.reviews.clear()
         self.table = self._empty()
@@ -134,8 +137,10 @@ class LiveItems:
                     if self.reviews.add(event):
                         self._reviewed([event.item_id])
                 case Item() as item:
+                    self.item_changes += 1
                     self._put(item)
                 case ItemDeleted(item_id):
+                    self.item_changes += 1
                     self.catalogue.delete(item_id)
                     self.reviews.remove(item_id)
                     self._waiting.pop(item_id, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from contextlib import contextmanager
 
 import grpc
@@ -20,6 +21,11 @@ START_S = 240.0
 def ask(ranker, user="15", k=10, **options):
     context = options.pop("context", None) or pb.RankingContext(user_id=user)
     return ranker.Recommend(pb.RecommendRequest(context=context, k=k, **options), timeout=20)
+
+
+def fresh():
+    """A filter that nobody has asked with: the answer is computed, not one that is given again."""
+    return item_pb2.ItemFilter(exclude_item_ids=[uuid.uuid4().hex])
 
 
 def eventually(check, seconds=20.0):
@@ -44,7 +50,7 @@ def up_again(ranker, *processes):
             if not process.is_running:
                 process.start()
             process.wait_ready(START_S)
-        eventually(lambda: named(ask(ranker, skip_impressions=True)) == {})
+        eventually(lambda: named(ask(ranker, filter=fresh(), skip_impressions=True)) == {})
 
 
 def test_training_without_candidates_says_what_to_do(trained):
@@ -124,9 +130,54 @@ def test_impressions_arrive_with_the_tokens_of_the_answer(ranker, ingestion):
         return reply.events if len(reply.events) == 10 else None
 
     written = {event.attribution_token: event for event in eventually(impressions)}
+    assert all(event.propensity == 1 for event in written.values())
     for one in answer.results:
         assert written[one.attribution_token].item_id == one.item_id
         assert written[one.attribution_token].position == one.position
+
+
+def test_an_answer_is_given_again_until_the_user_does_something(ranker, ingestion):
+    context = pb.RankingContext(user_id="a visitor")
+    first, again = (ask(ranker, context=context, skip_impressions=True) for _ in range(2))
+    assert again.computed_at == first.computed_at
+    assert again.recommendation_id != first.recommendation_id
+    assert [one.item_id for one in again.results] == [one.item_id for one in first.results]
+    like = event_pb2.Event(user_id="a visitor", item_id=first.results[0].item_id, type=event_pb2.EVENT_TYPE_LIKE)
+    ingestion.WriteEvents(ingestion_pb.WriteEventsRequest(events=[like]))
+    after = ask(ranker, context=context, skip_impressions=True)
+    assert after.computed_at != first.computed_at
+    assert like.item_id not in {one.item_id for one in after.results}
+
+
+def test_caps_pins_and_rules_over_the_wire(ranker, ingestion):
+    plain = ask(ranker, k=20, include_titles=True, filter=fresh())
+    last = plain.results[-1].item_id
+    items = {
+        one.item_id: one
+        for one in ingestion.GetItems(
+            ingestion_pb.GetItemsRequest(item_ids=[one.item_id for one in plain.results])
+        ).items
+    }
+    genre = items[plain.results[0].item_id].categories[0]
+    options = pb.SelectionOptions(
+        category_caps=[pb.CategoryCap(category=genre, max_items=1)],
+        pins=[] if genre in items[last].categories else [pb.Pin(item_id=last, position=2)],
+        rules=[pb.SelectionRule(name="old", when={"attributes": [{"name": "year", "range": {"max": 1980}}]}, boost=2)],
+        block_item_ids=[plain.results[1].item_id],
+    )
+    answer = ask(ranker, k=20, explain=True, selection=options)
+    shown = [one.item_id for one in answer.results]
+    of_list = ingestion.GetItems(ingestion_pb.GetItemsRequest(item_ids=shown)).items
+    assert sum(genre in one.categories for one in of_list) <= 1
+    assert plain.results[1].item_id not in shown
+    assert not options.pins or shown[1] == last
+    years = {one.item_id: one.attributes["year"].number_value for one in of_list if "year" in one.attributes}
+    for one in answer.results:
+        why = one.explanation
+        total = why.bias + sum(part.contribution for part in why.features)
+        assert total == pytest.approx(one.score, rel=1e-4, abs=1e-4)
+        by_rules = sum(part.contribution for part in why.groups if part.group == "rules")
+        assert (by_rules > 0) == (years.get(one.item_id, 9999) <= 1980)
 
 
 def test_an_event_changes_the_next_answer(ranker, ingestion):
@@ -207,7 +258,7 @@ def test_training_again_swaps_without_a_failed_call(trained, ranker):
     def caller():
         while not stop.is_set():
             try:
-                answer = ask(ranker, k=5, skip_impressions=True)
+                answer = ask(ranker, k=5, filter=fresh(), skip_impressions=True)
                 versions.add(next(one.version for one in answer.served_by.models if one.kind == "ranker"))
                 failures.extend(named(answer))
             except grpc.RpcError as error:
@@ -233,14 +284,14 @@ def test_neighbours_that_die_are_named_and_come_back(trained, ranker):
     embedding, candidates = trained.processes["embedding"], trained.processes["candidates"]
     with up_again(ranker, embedding, candidates):
         embedding.kill9()
-        assert named(ask(ranker)) == {"embedding": "cf_only"}
+        assert named(ask(ranker, filter=fresh())) == {"embedding": "cf_only"}
         candidates.kill9()
-        both = ask(ranker)
+        both = ask(ranker, filter=fresh())
         assert named(both) == {"embedding": "popular", "candidates": "popular"}
         assert len(both.results) == 10
         embedding.start()
         embedding.wait_ready(START_S)
-        eventually(lambda: named(ask(ranker)) == {"candidates": "text_only"})
+        eventually(lambda: named(ask(ranker, filter=fresh())) == {"candidates": "text_only"})
 
 
 def test_ingestion_that_dies_is_named_and_comes_back(trained, ranker):

@@ -7,20 +7,25 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from services.ranker.explain.reasons import Reasons
+from services.ranker.explore.outcomes import Outcomes
 from services.ranker.features.registry import INDEX, NAMES
 from services.ranker.fusion.base import RankingLists
 from services.ranker.fusion.linear import LinearFusion
 from services.ranker.items.live import LiveItems
+from services.ranker.kept import KeptAnswers
 from services.ranker.models.model import KIND, save_model
 from services.ranker.models.shelf import ModelShelf
 from services.ranker.nouns import CandidateTable, Question, RecommendRequest
 from services.ranker.pipeline.hydrate.hydrate import Hydrate
 from services.ranker.pipeline.hydrate.known import KnownHistories
 from services.ranker.pipeline.record.record import ImpressionRecorder
+from services.ranker.pipeline.select.rule_book import RuleBook
+from services.ranker.pipeline.select.selector import Selector
 from services.ranker.pipeline.sources.sources import Sources
 from services.ranker.pipeline.timeouts import Timeouts
 from services.ranker.ports import Embedded
 from services.ranker.recommender import Recommender
+from services.ranker.results import Results
 from services.ranker.settings import RankerSettings
 from shared.artifacts import ArtifactStore
 from shared.data.nouns import Item, ItemFilter, LogRecord, SeenPolicy
@@ -61,7 +66,7 @@ class Neighbours:
     async def embed(self, texts, timeout_s, *, bulk=False, version=""):  # noqa: ARG002 (the port's signature)
         self._check("embedding")
         self.pinned.append(version)
-        rows = np.array([self.vectors[text] for text in texts], dtype=np.float32)
+        rows = np.array([self.vectors[text.partition(".")[0]] for text in texts], dtype=np.float32)
         return Embedded(rows, np.ones(len(rows), dtype=bool), self.embedding_version)
 
     async def find(self, query, timeout_s):  # noqa: ARG002 (the port's signature)
@@ -141,7 +146,7 @@ def named(answer):
     return {one.component: one.fallback for one in answer.degraded}
 
 
-def built(tmp_path) -> House:
+def built(tmp_path, rules=None, keep_s=0.0) -> House:
     """Returns a recommender over 30 items, one user with three ratings, nothing trained."""
     settings = RankerSettings(artifacts=str(tmp_path / "store"))
     near = Neighbours({"u": [seen("i0", 5, 1), seen("i1", 5, 2), seen("i2", 1, 3)]})
@@ -160,8 +165,11 @@ def built(tmp_path) -> House:
     hydrate = Hydrate(
         near, near, live, KnownHistories(10), timeouts, preferences=RULES, history_limit=1000, profile_texts=20
     )
+    selector = Selector(settings, live, RuleBook(rules), Outcomes(RULES, open_impressions=1000, max_items=1000))
+    results = Results(live, Reasons(near, timeouts), selector)
+    kept = KeptAnswers(live, max_age_s=keep_s, max_results=1000)
     recommender = Recommender(
-        settings, shelf, live, hydrate, Sources(near, timeouts), Reasons(near, timeouts), recorder
+        settings, shelf, live, hydrate, Sources(near, timeouts), results, recorder, selector, kept
     )
     made = House(near, live, shelf, recommender, recorder, store)
     made.store_folder = tmp_path / "made"

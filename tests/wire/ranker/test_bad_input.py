@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
+
 import grpc
 import pytest
 from fusionrec.common.v1 import event_pb2, item_pb2
@@ -45,6 +50,62 @@ NO_RATING = event_pb2.HistoryEvent(item_id="a", type=event_pb2.EVENT_TYPE_RATING
 NO_TYPE = event_pb2.HistoryEvent(item_id="a")
 OLD, FUTURE = Timestamp(seconds=1), Timestamp(seconds=99_999_999_999)
 EMPTY_RULE = item_pb2.AttributeRule(name="year")
+PIN, BOOST = pb.Pin(item_id="a", position=1), pb.SelectionRule(name="r", when={"categories_any": ["X"]}, boost=1)
+
+
+def selection(**fields) -> pb.RecommendRequest:
+    return recommend(selection=pb.SelectionOptions(**fields))
+
+
+def rule(**fields) -> pb.SelectionRule:
+    return pb.SelectionRule(**{"name": "other", "when": {"categories_any": ["X"]}, **fields})
+
+
+WRONG_OPTIONS = [
+    (selection(calibration=1.5), "selection.calibration", "INVALID_FIELD"),
+    (selection(long_tail=-0.1), "selection.long_tail", "INVALID_FIELD"),
+    (selection(min_new_share=float("nan")), "selection.min_new_share", "INVALID_FIELD"),
+    (selection(diversity_method=9), "selection.diversity_method", "INVALID_FIELD"),
+    (selection(exploration_method=1), "selection.exploration_method", "INVALID_FIELD"),
+    (selection(max_per_category=0), "selection.max_per_category", "INVALID_FIELD"),
+    (selection(category_caps=[{"max_items": 1}]), "selection.category_caps[0].category", "INVALID_FIELD"),
+    (selection(category_caps=[{"category": "X"}] * 2), "selection.category_caps[1].category", "INVALID_FIELD"),
+    (selection(category_caps=[{"category": f"{n}"} for n in range(65)]), "selection.category_caps", "LIMIT_EXCEEDED"),
+    (selection(pins=[{"item_id": "a"}]), "selection.pins[0].position", "INVALID_FIELD"),
+    (selection(pins=[{"item_id": "a", "position": 11}]), "selection.pins[0].position", "LIMIT_EXCEEDED"),
+    (selection(pins=[PIN, {"item_id": "b", "position": 1}]), "selection.pins[1].position", "INVALID_FIELD"),
+    (selection(pins=[PIN, {"item_id": "a", "position": 2}]), "selection.pins[1].item_id", "INVALID_FIELD"),
+    (selection(pins=[PIN] * 101), "selection.pins", "LIMIT_EXCEEDED"),
+    (selection(pins=[PIN], block_item_ids=["a"]), "selection.pins[0].item_id", "INVALID_FIELD"),
+    (selection(block_item_ids=[str(n) for n in range(1001)]), "selection.block_item_ids", "LIMIT_EXCEEDED"),
+    (selection(rules=[BOOST] * 17), "selection.rules", "LIMIT_EXCEEDED"),
+    (selection(rules=[BOOST, BOOST]), "selection.rules[1].name", "INVALID_FIELD"),
+    (selection(rules=[BOOST, rule(bury=1)]), "selection.rules[1]", "INVALID_FIELD"),
+    (selection(rules=[rule(require=True), rule(name="b", exclude=True)]), "selection.rules[1]", "INVALID_FIELD"),
+    (selection(rules=[rule()]), "selection.rules[0]", "INVALID_FIELD"),
+    (selection(rules=[rule(when={}, boost=1)]), "selection.rules[0].when", "INVALID_FIELD"),
+    (selection(rules=[rule(boost=0)]), "selection.rules[0].boost", "INVALID_FIELD"),
+    (selection(rules=[rule(bury=11)]), "selection.rules[0].bury", "INVALID_FIELD"),
+    (selection(rules=[rule(require=False)]), "selection.rules[0].require", "INVALID_FIELD"),
+    (selection(rules=[rule(name="n" * 65, boost=1)]), "selection.rules[0].name", "LIMIT_EXCEEDED"),
+    (
+        selection(rules=[rule(when={"exclude_item_ids": ["a"]}, boost=1)]),
+        "selection.rules[0].when.exclude_item_ids",
+        "INVALID_FIELD",
+    ),
+    (
+        recommend(selection={"pins": [PIN]}, filter={"exclude_item_ids": ["a"]}),
+        "selection.pins[0].item_id",
+        "INVALID_FIELD",
+    ),
+    (recommend(selection={"min_new_share": 0.1}, new_item_slots=1), "selection.min_new_share", "INVALID_FIELD"),
+    (recommend(selection={"calibration": 0.1}, explore=True), "selection.calibration", "INVALID_FIELD"),
+    (
+        recommend(filter={"exclude_item_ids": [str(n) for n in range(100_000)]}),
+        "filter.exclude_item_ids",
+        "LIMIT_EXCEEDED",
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +176,7 @@ EMPTY_RULE = item_pb2.AttributeRule(name="year")
             "item_ids",
             "LIMIT_EXCEEDED",
         ),
+        *WRONG_OPTIONS,
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -149,6 +211,19 @@ async def test_other_refusals(stub, request_, code, reason):
         await method(request_, timeout=10)
     assert caught.value.code() is code
     assert error_info(caught.value).reason == reason
+
+
+async def test_a_wrong_rules_file_ends_the_start_with_its_line(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("selection:\n  long_tail: 2\n")
+    environment = {**os.environ, "RANKER_RULES": str(path), "RANKER_ARTIFACTS": str(tmp_path)}
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "services.ranker", "serve"],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert f"RANKER_RULES = '{path}': line 2: selection.long_tail = '2.0' breaks the limit 0..1" in ended.stderr
 
 
 async def test_the_untrained_ranker_tells_its_features_and_has_no_model(stub):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.ranker.pipeline.select.narrowing import passing
+from services.ranker.pipeline.select.options import Plan
 from shared.data.nouns import EventType, SeenPolicy
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from shared.data.nouns import HistoryEvent, ItemFilter
 
 STAGE = "filter"
+NO_PLAN = Plan()
 
 
 def seen_items(history: Sequence[HistoryEvent], policy: SeenPolicy) -> frozenset[str]:
@@ -28,12 +31,21 @@ def seen_items(history: Sequence[HistoryEvent], policy: SeenPolicy) -> frozenset
     return frozenset(event.item_id for event in history if event.type is not EventType.IMPRESSION)
 
 
+def passing_test(call: Call, catalogue: Catalogue, item_filter: ItemFilter, plan: Plan) -> Callable[[str], bool]:
+    """Returns a test of one item id for this call, seen or not: what pins must pass."""
+    allowed = catalogue.allows(item_filter, call.at)
+    if not (plan.block_item_ids or plan.rules):
+        return allowed
+    passes = passing(plan, catalogue)
+    return lambda item_id: allowed(item_id) and passes(item_id)
+
+
 def allowed_test(
-    call: Call, catalogue: Catalogue, item_filter: ItemFilter, policy: SeenPolicy
+    call: Call, catalogue: Catalogue, item_filter: ItemFilter, policy: SeenPolicy, plan: Plan = NO_PLAN
 ) -> Callable[[str], bool]:
     """Returns a test of one item id for this call."""
     seen = seen_items(call.user().history, policy)
-    passes = catalogue.allows(item_filter, call.at)
+    passes = passing_test(call, catalogue, item_filter, plan)
     return lambda item_id: item_id not in seen and passes(item_id)
 
 

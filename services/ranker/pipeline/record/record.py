@@ -58,6 +58,7 @@ class ImpressionRecorder:
                     timestamp=now,
                     attribution_token=result.attribution_token,
                     position=result.position,
+                    propensity=result.propensity,
                 )
             )
         dropped = max(len(results) - room, 0)

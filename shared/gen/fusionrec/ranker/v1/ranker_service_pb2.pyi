@@ -11,6 +11,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DiversityMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DiversityMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DiversityMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIVERSITY_METHOD_UNSPECIFIED: _DiversityMethod.ValueType  # 0
+    """The server's default: MMR, unless its rules file says otherwise."""
+    DIVERSITY_METHOD_MMR: _DiversityMethod.ValueType  # 1
+    """Maximal marginal relevance: each item unlike the nearest one before it."""
+    DIVERSITY_METHOD_DPP: _DiversityMethod.ValueType  # 2
+    """Determinantal point process: each item unlike all before it together."""
+
+class DiversityMethod(_DiversityMethod, metaclass=_DiversityMethodEnumTypeWrapper):
+    """How items are made unlike each other."""
+
+DIVERSITY_METHOD_UNSPECIFIED: DiversityMethod.ValueType  # 0
+"""The server's default: MMR, unless its rules file says otherwise."""
+DIVERSITY_METHOD_MMR: DiversityMethod.ValueType  # 1
+"""Maximal marginal relevance: each item unlike the nearest one before it."""
+DIVERSITY_METHOD_DPP: DiversityMethod.ValueType  # 2
+"""Determinantal point process: each item unlike all before it together."""
+Global___DiversityMethod: _TypeAlias = DiversityMethod  # noqa: Y015
+
+class _ExplorationMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExplorationMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplorationMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPLORATION_METHOD_UNSPECIFIED: _ExplorationMethod.ValueType  # 0
+    """The server's default."""
+    EXPLORATION_METHOD_PLACKETT_LUCE: _ExplorationMethod.ValueType  # 1
+    """Items are drawn in proportion to exp(score / temperature)."""
+    EXPLORATION_METHOD_THOMPSON: _ExplorationMethod.ValueType  # 2
+    """Thompson sampling: items whose success is not known well are tried, by what was learned from impressions."""
+
+class ExplorationMethod(_ExplorationMethod, metaclass=_ExplorationMethodEnumTypeWrapper):
+    """How chance moves items when `explore` is set."""
+
+EXPLORATION_METHOD_UNSPECIFIED: ExplorationMethod.ValueType  # 0
+"""The server's default."""
+EXPLORATION_METHOD_PLACKETT_LUCE: ExplorationMethod.ValueType  # 1
+"""Items are drawn in proportion to exp(score / temperature)."""
+EXPLORATION_METHOD_THOMPSON: ExplorationMethod.ValueType  # 2
+"""Thompson sampling: items whose success is not known well are tried, by what was learned from impressions."""
+Global___ExplorationMethod: _TypeAlias = ExplorationMethod  # noqa: Y015
 
 @_typing.final
 class RankingContext(_message.Message):
@@ -84,12 +133,15 @@ class RecommendRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     SKIP_IMPRESSIONS_FIELD_NUMBER: _builtins.int
     INCLUDE_TITLES_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
     k: _builtins.int
     """Items to return. 1 to 1000."""
     seen_policy: _event_pb2.SeenPolicy.ValueType
     """Which items of the history may come again."""
     diversity: _builtins.float
-    """Diversity, 0 (by score alone) to 1 (as unlike each other as the candidates allow). Not set: the server's default, 0."""
+    """Diversity, 0 (by score alone) to 1 (as unlike each other as the candidates allow). Not set: the server's default, 0.
+    Not together with `explore`.
+    """
     explore: _builtins.bool
     """Explore: let chance move items, and log the propensity. Off by default."""
     new_item_slots: _builtins.int
@@ -110,6 +162,10 @@ class RecommendRequest(_message.Message):
     def filter(self) -> _item_pb2.ItemFilter:
         """Which items are allowed."""
 
+    @_builtins.property
+    def selection(self) -> Global___SelectionOptions:
+        """How the list is put together from the scored candidates. What is not set comes from the server's rules file."""
+
     def __init__(
         self,
         *,
@@ -123,10 +179,11 @@ class RecommendRequest(_message.Message):
         explain: _builtins.bool = ...,
         skip_impressions: _builtins.bool = ...,
         include_titles: _builtins.bool = ...,
+        selection: Global___SelectionOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_new_item_slots", b"_new_item_slots", "context", b"context", "diversity", b"diversity", "filter", b"filter", "new_item_slots", b"new_item_slots"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_new_item_slots", b"_new_item_slots", "context", b"context", "diversity", b"diversity", "filter", b"filter", "new_item_slots", b"new_item_slots", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_new_item_slots", b"_new_item_slots", "context", b"context", "diversity", b"diversity", "explain", b"explain", "explore", b"explore", "filter", b"filter", "include_titles", b"include_titles", "k", b"k", "new_item_slots", b"new_item_slots", "seen_policy", b"seen_policy", "skip_impressions", b"skip_impressions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_new_item_slots", b"_new_item_slots", "context", b"context", "diversity", b"diversity", "explain", b"explain", "explore", b"explore", "filter", b"filter", "include_titles", b"include_titles", "k", b"k", "new_item_slots", b"new_item_slots", "seen_policy", b"seen_policy", "selection", b"selection", "skip_impressions", b"skip_impressions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -138,6 +195,191 @@ class RecommendRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__new_item_slots) -> _WhichOneofReturnType__new_item_slots | None: ...
 
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
+
+@_typing.final
+class CategoryCap(_message.Message):
+    """At most so many items of a category."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    MAX_ITEMS_FIELD_NUMBER: _builtins.int
+    category: _builtins.str
+    """The category. 1 to 256 bytes."""
+    max_items: _builtins.int
+    """Items of it in the list at most. 0 to 1000."""
+    def __init__(
+        self,
+        *,
+        category: _builtins.str = ...,
+        max_items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "max_items", b"max_items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CategoryCap: _TypeAlias = CategoryCap  # noqa: Y015
+
+@_typing.final
+class Pin(_message.Message):
+    """An item at a place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The item. It is shown even when the user has seen it, not when it is unavailable or the filter leaves it out."""
+    position: _builtins.int
+    """Its place, counted from 1. At most k."""
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pin: _TypeAlias = Pin  # noqa: Y015
+
+@_typing.final
+class SelectionRule(_message.Message):
+    """What happens to the items that match a condition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    BOOST_FIELD_NUMBER: _builtins.int
+    BURY_FIELD_NUMBER: _builtins.int
+    REQUIRE_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, shown in explanations. 1 to 64 bytes, none twice."""
+    boost: _builtins.float
+    """Their score grows by this many standard deviations of the candidates' scores. Above 0, at most 10."""
+    bury: _builtins.float
+    """Their score falls by this many standard deviations of the candidates' scores. Above 0, at most 10."""
+    require: _builtins.bool
+    """Only they are recommended. Must be true."""
+    exclude: _builtins.bool
+    """They are not recommended. Must be true."""
+    @_builtins.property
+    def when(self) -> _item_pb2.ItemFilter:
+        """Which items. At least one part must be set; `exclude_item_ids` must not be."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        when: _item_pb2.ItemFilter | None = ...,
+        boost: _builtins.float = ...,
+        bury: _builtins.float = ...,
+        require: _builtins.bool = ...,
+        exclude: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "boost", b"boost", "bury", b"bury", "exclude", b"exclude", "require", b"require", "when", b"when"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "boost", b"boost", "bury", b"bury", "exclude", b"exclude", "name", b"name", "require", b"require", "when", b"when"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["boost", "bury", "require", "exclude"]  # noqa: Y015
+    _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+Global___SelectionRule: _TypeAlias = SelectionRule  # noqa: Y015
+
+@_typing.final
+class SelectionOptions(_message.Message):
+    """How the list is put together from the scored candidates. What a request sets takes the place of the same field of
+    the server's rules file; blocks and rules of both hold together.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIVERSITY_METHOD_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    LONG_TAIL_FIELD_NUMBER: _builtins.int
+    CATEGORY_CAPS_FIELD_NUMBER: _builtins.int
+    MAX_PER_CATEGORY_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    BLOCK_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    MIN_NEW_SHARE_FIELD_NUMBER: _builtins.int
+    EXPLORATION_METHOD_FIELD_NUMBER: _builtins.int
+    IGNORE_DEFAULTS_FIELD_NUMBER: _builtins.int
+    diversity_method: Global___DiversityMethod.ValueType
+    """How `diversity` is reached."""
+    calibration: _builtins.float
+    """How closely the list follows the user's own mix of categories, 0 (not at all) to 1. Not set: the default, 0."""
+    long_tail: _builtins.float
+    """How much rarely chosen items are lifted, 0 (not at all) to 1. Not set: the default, 0."""
+    max_per_category: _builtins.int
+    """Cap of every category that has none of its own. 1 to 1000. Not set: the default, none."""
+    min_new_share: _builtins.float
+    """Share of the places that is kept for new items that fit, 0 to 1; in place of `new_item_slots`. Not set: the default."""
+    exploration_method: Global___ExplorationMethod.ValueType
+    """How `explore` moves items."""
+    ignore_defaults: _builtins.bool
+    """Leave the server's rules file out of this answer."""
+    @_builtins.property
+    def category_caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryCap]:
+        """Caps by category. At most 64."""
+
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]:
+        """Items at places. At most 100."""
+
+    @_builtins.property
+    def block_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Items that are not recommended. At most 1000."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectionRule]:
+        """Rules by categories and attributes. At most 16."""
+
+    def __init__(
+        self,
+        *,
+        diversity_method: Global___DiversityMethod.ValueType = ...,
+        calibration: _builtins.float | None = ...,
+        long_tail: _builtins.float | None = ...,
+        category_caps: _abc.Iterable[Global___CategoryCap] | None = ...,
+        max_per_category: _builtins.int | None = ...,
+        pins: _abc.Iterable[Global___Pin] | None = ...,
+        block_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        rules: _abc.Iterable[Global___SelectionRule] | None = ...,
+        min_new_share: _builtins.float | None = ...,
+        exploration_method: Global___ExplorationMethod.ValueType = ...,
+        ignore_defaults: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_calibration", b"_calibration", "_long_tail", b"_long_tail", "_max_per_category", b"_max_per_category", "_min_new_share", b"_min_new_share", "calibration", b"calibration", "long_tail", b"long_tail", "max_per_category", b"max_per_category", "min_new_share", b"min_new_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_calibration", b"_calibration", "_long_tail", b"_long_tail", "_max_per_category", b"_max_per_category", "_min_new_share", b"_min_new_share", "block_item_ids", b"block_item_ids", "calibration", b"calibration", "category_caps", b"category_caps", "diversity_method", b"diversity_method", "exploration_method", b"exploration_method", "ignore_defaults", b"ignore_defaults", "long_tail", b"long_tail", "max_per_category", b"max_per_category", "min_new_share", b"min_new_share", "pins", b"pins", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__calibration: _TypeAlias = _typing.Literal["calibration"]  # noqa: Y015
+    _WhichOneofArgType__calibration: _TypeAlias = _typing.Literal["_calibration", b"_calibration"]  # noqa: Y015
+    _WhichOneofReturnType__long_tail: _TypeAlias = _typing.Literal["long_tail"]  # noqa: Y015
+    _WhichOneofArgType__long_tail: _TypeAlias = _typing.Literal["_long_tail", b"_long_tail"]  # noqa: Y015
+    _WhichOneofReturnType__max_per_category: _TypeAlias = _typing.Literal["max_per_category"]  # noqa: Y015
+    _WhichOneofArgType__max_per_category: _TypeAlias = _typing.Literal["_max_per_category", b"_max_per_category"]  # noqa: Y015
+    _WhichOneofReturnType__min_new_share: _TypeAlias = _typing.Literal["min_new_share"]  # noqa: Y015
+    _WhichOneofArgType__min_new_share: _TypeAlias = _typing.Literal["_min_new_share", b"_min_new_share"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__calibration) -> _WhichOneofReturnType__calibration | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__long_tail) -> _WhichOneofReturnType__long_tail | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_per_category) -> _WhichOneofReturnType__max_per_category | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_new_share) -> _WhichOneofReturnType__min_new_share | None: ...
+
+Global___SelectionOptions: _TypeAlias = SelectionOptions  # noqa: Y015
 
 @_typing.final
 class FeatureContribution(_message.Message):
@@ -390,6 +632,8 @@ class RecommendResponse(_message.Message):
     RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
     CANDIDATES_SCORED_FIELD_NUMBER: _builtins.int
     EMPTY_REASON_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
+    COMPUTED_AT_FIELD_NUMBER: _builtins.int
     temperature: _serving_pb2.UserTemperature.ValueType
     """How much is known of the user."""
     recommendation_id: _builtins.str
@@ -410,6 +654,14 @@ class RecommendResponse(_message.Message):
     def served_by(self) -> _serving_pb2.ServedBy:
         """Who made this reply."""
 
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the options or the rules file asked for and this list could not give ("pin a at 1: it is not available")."""
+
+    @_builtins.property
+    def computed_at(self) -> _timestamp_pb2.Timestamp:
+        """When the list was computed: before now when it was given again, since nothing of the user has changed."""
+
     def __init__(
         self,
         *,
@@ -420,10 +672,12 @@ class RecommendResponse(_message.Message):
         recommendation_id: _builtins.str = ...,
         candidates_scored: _builtins.int = ...,
         empty_reason: _builtins.str = ...,
+        unmet: _abc.Iterable[_builtins.str] | None = ...,
+        computed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["served_by", b"served_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["computed_at", b"computed_at", "served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_scored", b"candidates_scored", "degraded", b"degraded", "empty_reason", b"empty_reason", "recommendation_id", b"recommendation_id", "results", b"results", "served_by", b"served_by", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_scored", b"candidates_scored", "computed_at", b"computed_at", "degraded", b"degraded", "empty_reason", b"empty_reason", "recommendation_id", b"recommendation_id", "results", b"results", "served_by", b"served_by", "temperature", b"temperature", "unmet", b"unmet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

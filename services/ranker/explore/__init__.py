@@ -1,0 +1,1 @@
+"""What exploration has learned: from impressions and their outcomes in the log."""

@@ -1,0 +1,284 @@
+"""Rules: of a request and of the file, what they do to a list, and what they are refused for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fusionrec.ranker.v1 import ranker_service_pb2 as pb
+
+from services.ranker.adapters.rule_file import RuleFile
+from services.ranker.convert_selection import decode_selection
+from services.ranker.nouns import ExplainRequest, Question, RankRequest, RecommendRequest
+from services.ranker.pipeline.select.options import NO_OPTIONS, Action, DiversityMethod, Pin, Rule
+from services.ranker.pipeline.select.rule_book import RuleBook
+from shared.data.nouns import AttributeRule, Item, ItemFilter, SeenPolicy
+from shared.errors import CorruptData, InvalidField, LimitExceeded
+
+from .house import built, record
+
+FULL = """
+diversity: 0.2
+selection:
+  diversity_method: dpp
+  calibration: 0.1
+  max_per_category: 5
+  category_caps:
+    - {category: Horror, max_items: 1}
+  pins:
+    - {item_id: 260, position: 1}
+  block_item_ids: [13, "14"]
+  min_new_share: 0.1
+  rules:
+    - name: cheap first
+      when:
+        attributes: [{name: price, range: {max: 10}}]
+        categories_any: [Drama]
+      boost: 0.5
+    - name: in stock
+      when: {attributes: [{name: in_stock, equals: true}, {name: brand, any_of: [x, y]}]}
+      require: true
+"""
+
+
+def rule(name, action, amount=0.0, **when):
+    return Rule(name, ItemFilter(**when), action, amount)
+
+
+def asked(**options):
+    return replace(NO_OPTIONS, **options)
+
+
+def ids(answer):
+    return [one.item_id for one in answer.results]
+
+
+@pytest.fixture
+async def shop(house):
+    """The house with categories and prices: even items are X and cost their number, odd ones Y and have no price."""
+    await house.train()
+    items = [
+        Item(f"i{n}", f"T{n}", categories=("Y",)) if n % 2 else
+        Item(f"i{n}", f"T{n}", categories=("X",), attributes={"price": float(n)})
+        for n in range(30)
+    ]  # fmt: skip
+    house.live.apply(record(2000 + n, item) for n, item in enumerate(items))
+    return house
+
+
+def written(tmp_path, text):
+    path = tmp_path / "rules.yaml"
+    path.write_text(text)
+    return RuleFile(str(path))
+
+
+def test_a_file_says_what_a_request_can_say(tmp_path):
+    _, defaults = written(tmp_path, FULL).read()
+    assert defaults.diversity == pytest.approx(0.2)
+    own = defaults.selection
+    assert own.diversity_method is DiversityMethod.DPP
+    assert own.category_caps == (("Horror", 1),)
+    assert own.pins == (Pin("260", 1),)
+    assert own.block_item_ids == {"13", "14"}
+    assert own.rules[0].when.attributes == (AttributeRule("price", range=(None, 10.0)),)
+    assert own.rules[1].when.attributes[1] == AttributeRule("brand", any_of=("x", "y"))
+    assert written(tmp_path, "# nothing\n").read()[1].selection is NO_OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("selection:\n  pins:\n    - {item_id: a, position: 1}\n    - {item_id: b, position: 1}\n", 4, "none twice"),
+        ("selection:\n  pins:\n    - {item_id: a, position: 1}\n  block_item_ids: [b, a]\n", 3, "blocked item"),
+        ("selection:\n  pins:\n    - item_id: a\n      position: 0\n", 4, "1..1000"),
+        ("diversity: 1.5\n", 1, "0..1"),
+        ("diversity: much\n", 1, "a number"),
+        ("selection:\n  boosts: []\n", 2, "one of diversity_method"),
+        ("explore: true\n", 1, "one of diversity, selection"),
+        ("selection:\n  calibration: .1\n  calibration: .2\n", 3, "none twice"),
+        ("selection:\n  diversity_method: random\n", 2, "mmr, dpp"),
+        ("selection: [\n", 2, "YAML"),
+        ("- a\n", 1, "fields"),
+        ("selection:\n  rules:\n    - name: r\n      when: {categories_any: [X]}\n", 3, "one action"),
+        ("selection:\n  rules:\n    - {name: r, when: {categories_any: [X]}, boost: 1, bury: 1}\n", 3, "one of boost"),
+        ("selection:\n  rules:\n    - {name: r, when: {}, boost: 1}\n", 3, "a condition"),
+        (
+            (
+                "selection:\n  rules:\n    - {name: up, when: {categories_any: [X]}, boost: 1}\n"
+                "    - {name: down, when: {categories_any: [X]}, bury: 1}\n"
+            ),
+            4,
+            "contradicts rule 'up'",
+        ),
+        (
+            (
+                "selection:\n  rules:\n    - name: cheap\n      when: {attributes: [{name: p, range: {max: 5}}]}\n"
+                "      require: true\n"
+                "    - {name: b, when: {categories_any: [X]}, boost: 1}\n"
+                "    - name: dear\n      when: {attributes: [{name: p, range: {min: 6}}]}\n      require: true\n"
+            ),
+            7,
+            "contradicts rule 'cheap'",
+        ),
+        (
+            (
+                "selection:\n  rules:\n    - {name: only, when: {categories_any: [X]}, require: true}\n"
+                "    - {name: none, when: {categories_any: [X, Y]}, exclude: true}\n"
+            ),
+            4,
+            "requires what the other excludes",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(tmp_path, text, line, what):
+    with pytest.raises((InvalidField, LimitExceeded)) as caught:
+        written(tmp_path, text).read()
+    assert caught.value.violation.field.partition(":")[0] == f"line {line}"
+    assert what in caught.value.message
+
+
+async def test_a_changed_file_is_read_and_a_broken_one_leaves_the_last_good(tmp_path):
+    source = written(tmp_path, "diversity: 0.5\n")
+    book = RuleBook(source)
+    written(tmp_path, "diversity: 0.7\n")
+    await book.check()
+    assert (book.current.diversity, book.version, book.reason) == (pytest.approx(0.7), 1, "")
+    written(tmp_path, "diversity: 7\n")
+    await book.check()
+    assert book.current.diversity == pytest.approx(0.7)
+    assert "line 1" in book.reason
+    (tmp_path / "rules.yaml").unlink()
+    await book.check()
+    assert book.current.diversity == pytest.approx(0.7)
+    assert "cannot be read" in book.reason
+    written(tmp_path, "diversity: 0.1\n")
+    await book.check()
+    assert (book.current.diversity, book.reason) == (pytest.approx(0.1), "")
+    with pytest.raises(CorruptData):
+        RuleBook(RuleFile(str(tmp_path / "none.yaml")))
+
+
+async def test_boosts_move_items_and_are_told_as_rules_that_add_up(shop):
+    plain = await shop.ask(k=27, explain=True)
+    rules = (
+        rule("dear", Action.BOOST, 2.0, attributes=(AttributeRule("price", range=(20.0, None)),)),
+        rule("not y", Action.BURY, 1.0, categories_any=frozenset("Y")),
+    )
+    moved = await shop.ask(k=27, explain=True, selection=asked(rules=rules, long_tail=0.3))
+    before, after = ({one.item_id: one for one in answer.results} for answer in (plain, moved))
+    assert ids(moved).index("i20") < ids(plain).index("i20")
+    assert ids(moved).index("i5") > ids(plain).index("i5")
+    assert [one.score for one in moved.results] == sorted((one.score for one in moved.results), reverse=True)
+    for item_id, one in after.items():
+        why = one.explanation
+        added = why.bias + sum(part.contribution for part in why.features)
+        assert added == pytest.approx(one.score, rel=1e-4, abs=1e-4)
+        assert sum(why.groups.values()) + why.bias == pytest.approx(one.score, rel=1e-4, abs=1e-4)
+        by_rules = why.groups.get("rules", 0.0)
+        assert one.score - before[item_id].score == pytest.approx(by_rules, rel=1e-3, abs=1e-4)
+    names = {part.feature for part in after["i20"].explanation.features if part.group == "rules"}
+    assert names == {"rule:dear", "long_tail"}
+
+
+async def test_the_long_tail_lifts_what_few_have_chosen(shop):
+    shop.live.apply([record(3000 + n, shop_event) for n, shop_event in enumerate(many("i3", 300))])
+    plain, lifted = await shop.ask(k=27), await shop.ask(k=27, selection=asked(long_tail=1.0))
+    assert ids(lifted).index("i3") > ids(plain).index("i3")
+
+
+def many(item, count):
+    from .samples import rating
+
+    return [rating(f"w{n}", item, 5, 10) for n in range(count)]
+
+
+async def test_required_and_excluded_items(shop):
+    cheap = rule("cheap", Action.REQUIRE, attributes=(AttributeRule("price", range=(None, 8.0)),))
+    answer = await shop.ask(k=20, selection=asked(rules=(cheap,)))
+    assert set(ids(answer)) == {"i4", "i6", "i8"}
+    sent = shop.near.queries[-1].item_filter
+    assert sent.attributes == cheap.when.attributes
+    no_y = rule("no y", Action.EXCLUDE, categories_any=frozenset("Y"))
+    answer = await shop.ask(k=20, selection=asked(rules=(no_y,), block_item_ids=frozenset({"i4"})))
+    assert set(ids(answer)) == {f"i{n}" for n in range(6, 30, 2)}
+    assert shop.near.queries[-1].item_filter.exclude_item_ids == {"i4"}
+    none = await shop.ask(
+        selection=asked(rules=(rule("unknown", Action.REQUIRE, attributes=(AttributeRule("size", equals=True),)),))
+    )
+    assert none.results == ()
+    assert none.empty_reason == "the filter leaves nothing of 27 candidates"
+
+
+@pytest.mark.parametrize("explore", [False, True])
+async def test_pins_stand_in_their_places_and_caps_hold_around_them(shop, explore):
+    pins = (Pin("i21", 2), Pin("i0", 4))
+    answer = await shop.ask(k=6, explore=explore, explain=True, selection=asked(pins=pins, category_caps=(("X", 2),)))
+    shown = ids(answer)
+    # i0 was seen: a pin is shown all the same, and scored by candidates.
+    assert (shown[1], shown[3]) == ("i21", "i0")
+    assert len(set(shown)) == 6
+    assert sum(int(one[1:]) % 2 == 0 for one in shown) == 2
+    assert answer.results[1].propensity == 1
+    assert {part.feature for part in answer.results[1].explanation.features} >= {"pin"}
+    for one in answer.results:
+        total = one.explanation.bias + sum(part.contribution for part in one.explanation.features)
+        assert total == pytest.approx(one.score, rel=1e-4, abs=1e-4)
+
+
+async def test_what_cannot_be_given_is_told(shop):
+    pins = (Pin("nowhere", 1), Pin("i9", 2))
+    answer = await shop.ask(k=5, selection=asked(pins=pins, max_per_category=1))
+    assert ids(answer) == ["i4", "i9"]
+    assert "pin nowhere at 1: it is not in the catalogue" in answer.unmet
+    assert any("3 of 5 places are empty" in one for one in answer.unmet)
+    nothing = await shop.ask(k=5, selection=asked(category_caps=(("X", 0), ("Y", 0))))
+    assert nothing.empty_reason == "the caps leave nothing of 27 candidates"
+
+
+async def test_a_pin_against_the_caps_or_the_files_blocks_is_refused(tmp_path):
+    source = written(tmp_path, "selection:\n  block_item_ids: [i9]\n  pins: [{item_id: i7, position: 1}]\n")
+    house = built(tmp_path, rules=source)
+    house.live.apply([record(900 + n, Item(f"i{n}", f"T{n}", categories=("Z",))) for n in (7, 9, 11)])
+    assert ids(await house.ask(k=3))[0] == "i7"
+    assert "i9" not in ids(await house.ask(k=27))
+    with pytest.raises(InvalidField, match="blocks") as caught:
+        await house.ask(k=3, selection=asked(pins=(Pin("i9", 1),)))
+    assert caught.value.violation.field == "selection.pins[0].item_id"
+    over = asked(pins=(Pin("i7", 1), Pin("i11", 2)), category_caps=(("Z", 1),))
+    with pytest.raises(InvalidField, match="'Z'"):
+        await house.ask(k=3, selection=over)
+    request = RecommendRequest(Question("u"), 3, ItemFilter(), SeenPolicy.HIDE_ALL_SEEN, selection=over)
+    with pytest.raises(InvalidField) as caught:
+        await house.recommender.batch([replace(request, selection=NO_OPTIONS), request])
+    assert caught.value.violation.field == "requests[1].selection.pins[1].item_id"
+    # A pin of the file gives way to what the request says.
+    assert ids(await house.ask(k=3, selection=asked(pins=(Pin("i8", 1),))))[0] == "i8"
+    assert "i7" not in ids(await house.ask(k=27, selection=asked(block_item_ids=frozenset({"i7"}))))
+    assert ids(await house.ask(k=3, selection=asked(ignore_defaults=True)))[0] == "i3"
+
+
+async def test_rank_and_explain_have_the_files_boosts(tmp_path):
+    text = "selection:\n  rules:\n    - {name: z, when: {categories_any: [Z]}, boost: 3}\n"
+    house = built(tmp_path, rules=written(tmp_path, text))
+    house.live.apply([record(900, Item("i9", "T9", categories=("Z",)))])
+    await house.train()
+    shown = (await house.ask(k=1)).results[0]
+    assert shown.item_id == "i9"
+    ranked = await house.recommender.rank(RankRequest(Question("u"), ("i3", "i4", "i9"), explain=True))
+    assert ids(ranked)[0] == "i9"
+    explained = (await house.recommender.explain(ExplainRequest(Question("u"), ("i9",)))).results[0]
+    assert explained.score == pytest.approx(shown.score, rel=1e-4)
+    assert explained.explanation.groups["rules"] > 0
+
+
+async def test_the_dial_and_the_method_come_from_the_file(tmp_path):
+    house = built(tmp_path, rules=written(tmp_path, "diversity: 0.9\nselection: {diversity_method: dpp}\n"))
+    await house.train()
+    by_file = await house.ask(k=10)
+    asked_for = await house.ask(k=10, diversity=0.9, selection=asked(diversity_method=DiversityMethod.DPP))
+    by_score = await house.ask(k=10, diversity=0.0)
+    assert ids(by_file) == ids(asked_for) != ids(by_score)
+
+
+def test_a_selection_that_says_nothing_is_nothing():
+    assert decode_selection(pb.SelectionOptions(), "selection") is NO_OPTIONS
