@@ -28,15 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     settings = read_settings(RankerSettings)
     if options.command == "serve":
-        from services.ranker.bootstrap import RankerApp, read_rules
+        from services.ranker.bootstrap import RankerApp, check_files
         from shared.errors import FusionrecError
         from shared.rpc.server import serve
         from shared.rpc.settings import WRONG_SETTINGS
 
         try:
-            read_rules(settings)
+            check_files(settings)
         except FusionrecError as error:
-            sys.stderr.write(f"ranker: RANKER_RULES = '{settings.rules}': {error.message}\n")
+            sys.stderr.write(f"ranker: {error.message}\n")
             return WRONG_SETTINGS
         return serve(lambda: RankerApp(settings), settings, "ranker")
     return _train(settings, options)

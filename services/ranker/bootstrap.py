@@ -13,8 +13,10 @@ from fusionrec.ranker.v1 import ranker_service_pb2, ranker_service_pb2_grpc
 from services.ranker.adapters.grpc_candidates import GrpcCandidates
 from services.ranker.adapters.grpc_embedding import GrpcEmbedding
 from services.ranker.adapters.grpc_ingestion import GrpcIngestion
+from services.ranker.adapters.llama_model import LlamaModel, find_model
 from services.ranker.adapters.rule_file import RuleFile
 from services.ranker.explain.reasons import Reasons
+from services.ranker.explain.writer import SentenceWriter
 from services.ranker.explore.outcomes import Outcomes
 from services.ranker.guarded import GuardedCandidates, GuardedEncoder, GuardedHistory
 from services.ranker.items.follower import Follower
@@ -38,6 +40,7 @@ from services.ranker.training.job import TrainingJob
 from shared.artifacts import ArtifactStore, ArtifactWatcher
 from shared.background import supervised
 from shared.data.nouns import EventType
+from shared.errors import CorruptData, FusionrecError
 from shared.rpc.client import open_channel
 from shared.rpc.context import seconds_left
 from shared.rpc.feed import LogFeed, read_snapshot
@@ -124,6 +127,8 @@ class RankerApp:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._recorder.close(FLUSH_S)
+        if self._writer is not None:
+            self._writer.close()
         await self._neighbours.close()
 
     def _begin(self, work: Callable[[], Awaitable[None]], name: str) -> None:
@@ -175,6 +180,7 @@ class RankerApp:
             history_limit=settings.history_limit,
             profile_texts=settings.profile_texts,
         )
+        self._writer = writer_of(settings)
         selector = Selector(settings, self._live, self._book, self._outcomes)
         return Recommender(
             settings=settings,
@@ -182,7 +188,7 @@ class RankerApp:
             live=self._live,
             hydrate=hydrate,
             sources=Sources(finder, timeouts),
-            results=Results(self._live, Reasons(finder, timeouts), selector),
+            results=Results(self._live, Reasons(finder, timeouts), selector, self._writer),
             recorder=self._recorder,
             selector=selector,
             kept=self._kept,
@@ -219,15 +225,33 @@ class Neighbours:
             await channel.close()
 
 
-def read_rules(settings: RankerSettings) -> None:
-    """Reads the rules file once, to say at the start what is wrong with it.
+def check_files(settings: RankerSettings) -> None:
+    """Looks at the files that settings name, to say at the start what is wrong with them.
 
     Raises:
-        FusionrecError: it cannot be used; the message names the line.
+        FusionrecError: the rules file cannot be used (the message names the line), or there is no sentence model.
 
     """
     if settings.rules:
-        RuleFile(settings.rules).read()
+        try:
+            RuleFile(settings.rules).read()
+        except FusionrecError as error:
+            raise CorruptData(f"RANKER_RULES = '{settings.rules}': {error.message}") from error
+    if settings.sentence_model:
+        find_model(settings.sentence_model)
+
+
+def writer_of(settings: RankerSettings) -> SentenceWriter | None:
+    """Returns the writer of sentences, its model loaded; None where templates do.
+
+    Raises:
+        FusionrecError: there is no such model.
+
+    """
+    if not settings.sentence_model:
+        return None
+    model = LlamaModel(find_model(settings.sentence_model), threads=settings.sentence_threads)
+    return SentenceWriter(model, within_s=settings.sentence_s)
 
 
 def outcomes_of(settings: RankerSettings) -> Outcomes | None:

@@ -125,6 +125,7 @@ def _explanation(explanation: Explanation) -> pb.Explanation:
             for one in explanation.history
         ],
         sentence=explanation.sentence,
+        sentence_by=explanation.sentence_by,
     )
 
 

@@ -192,6 +192,7 @@ class Explanation:
     groups: Mapping[str, float]
     history: tuple[HistoryReason, ...]
     sentence: str
+    sentence_by: str = "template"
 
 
 @dataclass(frozen=True, slots=True)

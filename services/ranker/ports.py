@@ -83,6 +83,16 @@ class CandidateFinder(Protocol):
         """Returns what is loaded; raises `DependencyUnavailable`."""
 
 
+class SentenceModel(Protocol):
+    """A small language model that writes a sentence."""
+
+    name: str
+    """What it is called in replies."""
+
+    def complete(self, messages: list[dict[str, str]], until: float) -> str:
+        """Returns its answer to a conversation (role, content); empty when `until` (monotonic clock) comes first."""
+
+
 class RuleSource(Protocol):
     """Where the rules file is."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.ranker.explain.reasons import Reasons
+    from services.ranker.explain.writer import SentenceWriter
     from services.ranker.items.arrays import Mask
     from services.ranker.items.live import LiveItems
     from services.ranker.nouns import Explanation
@@ -39,6 +40,7 @@ class Results:
     live: LiveItems
     reasons: Reasons
     selector: Selector
+    writer: SentenceWriter | None = None
 
     async def of(
         self, call: Call, adjusted: Adjusted, chosen: Selection, parts: Parts, *, explain: bool
@@ -54,6 +56,8 @@ class Results:
             reasons = await asyncio.to_thread(
                 explanations, call, item_ids, is_new.tolist(), parts, behaviour, title, rules
             )
+            if self.writer is not None:
+                reasons = await self.writer.write(reasons, [title(one) for one in item_ids], is_new.tolist())
         elements = len(item_ids) // RESULTS_PER_ELEMENT
         return await offload(elements, self._built, adjusted, chosen, parts, is_new, reasons)
 

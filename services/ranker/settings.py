@@ -86,6 +86,14 @@ class RankerSettings(ServerSettings):
     reply_cache_results: int = Field(default=200_000, ge=0)
     """Results of kept answers in memory at most, about 1 KB each; the least recently used answers are dropped."""
 
+    sentence_model: str = ""
+    """Language model that writes the sentences of explanations: a GGUF file, or `package:NAME` for the one that an
+    installed package ships; empty: sentences from templates. Needs llama-cpp-python (`fusionrec[ranker-sentences]`)."""
+    sentence_s: float = Field(default=1.5, gt=0)
+    """Time that the sentences of one answer may take, seconds; results beyond it keep the template's."""
+    sentence_threads: int = Field(default=1, ge=1, le=64)
+    """Processor threads of the language model that writes sentences."""
+
     known_histories: int = Field(default=2_000, ge=1)
     """Last known histories in memory, for when ingestion does not answer."""
     impression_queue: int = Field(default=10_000, ge=1)

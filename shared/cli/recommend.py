@@ -11,15 +11,15 @@ from rich.markup import escape
 
 from shared.cli.answers import print_json
 from shared.cli.console import heading, out, table
+from shared.cli.selection import INT32, select, selection_options
 from shared.cli.session import Session, session_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _SHOWN_FEATURES = 4
+RULES = "rules"
 _SHOWN_REASONS = 3
-INT32 = 2**31
-"""What the contract's `k` can carry; which of it makes sense is the server's to say."""
 
 
 @click.command()
@@ -34,13 +34,15 @@ INT32 = 2**31
     help="How many items.",
 )
 @click.option("--explain", is_flag=True, help="Say why: a sentence, the history that speaks for it, the features.")
+@selection_options
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer as one JSON object.")
 @session_options
-def recommend(session: Session, user: str, *, k: int, explain: bool, as_json: bool) -> None:
+def recommend(session: Session, user: str, *, k: int, explain: bool, as_json: bool, **chosen: Any) -> None:
     """The best items for USER. An unknown user gets an answer, too. Nothing is recorded as shown."""
     request = pb.RecommendRequest(
         context=pb.RankingContext(user_id=user), k=k, explain=explain, include_titles=True, skip_impressions=True
     )
+    select(request, **chosen)
     with session.services() as services:
         answer = services.call("ranker", "Recommend", request)
     if as_json:
@@ -77,6 +79,8 @@ def show(answer: Any, title: str, console: Console) -> None:
     console.print(grid)
     if not answer.results:
         console.print(f"no result: {answer.empty_reason or 'the server gave no reason'}", markup=False)
+    for one in answer.unmet:
+        console.print(f"not given: {one}", markup=False, style="yellow")
     for lost in answer.degraded:
         instead = f"; instead: {lost.fallback}" if lost.fallback else ""
         console.print(f"degraded: without {lost.component} ({lost.reason}){instead}", markup=False, style="yellow")
@@ -99,6 +103,8 @@ def _show_reasons(one: Any, console: Console) -> None:
         console.print(
             f"     {reason.weight:4.0%} by {reason.kind}: {reason.title or reason.item_id}", markup=False, style="dim"
         )
-    parts = ", ".join(f"{feature.feature} {feature.contribution:+.3f}" for feature in why.features[:_SHOWN_FEATURES])
+    # Of the features the largest, and what the rules did in any case.
+    shown = [*why.features[:_SHOWN_FEATURES], *(one for one in why.features[_SHOWN_FEATURES:] if one.group == RULES)]
+    parts = ", ".join(f"{feature.feature} {feature.contribution:+.3f}" for feature in shown)
     if parts:
         console.print(f"     score {one.score:.3f} = base {why.bias:.3f}, {parts}, …", markup=False, style="dim")

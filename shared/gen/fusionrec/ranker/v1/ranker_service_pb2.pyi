@@ -520,10 +520,13 @@ class Explanation(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     SENTENCE_FIELD_NUMBER: _builtins.int
+    SENTENCE_BY_FIELD_NUMBER: _builtins.int
     bias: _builtins.float
     """The score when every feature is at its base value. bias + all contributions = score, within 1e-4 relative."""
     sentence: _builtins.str
-    """A sentence for people, from templates."""
+    """A sentence for people."""
+    sentence_by: _builtins.str
+    """Who wrote the sentence: "template", or the name of the language model that the server is set up with."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureContribution]:
         """What each feature adds, largest absolute value first."""
@@ -544,10 +547,11 @@ class Explanation(_message.Message):
         groups: _abc.Iterable[Global___GroupContribution] | None = ...,
         history: _abc.Iterable[Global___HistoryReason] | None = ...,
         sentence: _builtins.str = ...,
+        sentence_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "features", b"features", "groups", b"groups", "history", b"history", "sentence", b"sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "features", b"features", "groups", b"groups", "history", b"history", "sentence", b"sentence", "sentence_by", b"sentence_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
