@@ -70,7 +70,7 @@ class RankerApp:
 
     def __init__(self, settings: RankerSettings) -> None:
         self._settings = settings
-        self._neighbours = Neighbours.connect(settings)
+        self._neighbours = Neighbours.connect(settings, impressions=settings.exploration_learns)
         store = ArtifactStore(settings.artifacts)
         self._known = KnownHistories(settings.known_histories)
         self._recorder = ImpressionRecorder(self._neighbours.ingestion, capacity=settings.impression_queue)
@@ -166,7 +166,12 @@ class RankerApp:
         )
         waits = (settings.history_timeout_s, settings.embedding_timeout_s, settings.candidates_timeout_s)
         ingestion, embedding, candidates = (
-            Breaker(name, wait_s, failures=settings.breaker_failures, open_s=settings.breaker_open_s)
+            Breaker(
+                name,
+                min(wait_s, settings.breaker_patience_s),
+                failures=settings.breaker_failures,
+                open_s=settings.breaker_open_s,
+            )
             for name, wait_s in zip(("ingestion", "embedding", "candidates"), waits, strict=True)
         )
         finder = GuardedCandidates(near.candidates, candidates)
@@ -206,8 +211,8 @@ class Neighbours:
     channels: tuple[grpc.aio.Channel, ...]
 
     @classmethod
-    def connect(cls, settings: RankerSettings) -> Neighbours:
-        """Opens the channels."""
+    def connect(cls, settings: RankerSettings, *, impressions: bool = False) -> Neighbours:
+        """Opens the channels; the feed leaves impressions out unless they are asked for."""
         ingestion = open_channel(settings.ingestion_address)
         embedding = open_channel(settings.embedding_address)
         candidates = open_channel(settings.candidates_address)
@@ -215,7 +220,7 @@ class Neighbours:
             GrpcIngestion(ingestion),
             GrpcEmbedding(embedding),
             GrpcCandidates(candidates),
-            LogFeed(ingestion, exclude_types=[] if settings.exploration_learns else [EventType.IMPRESSION]),
+            LogFeed(ingestion, exclude_types=[] if impressions else [EventType.IMPRESSION]),
             (ingestion, embedding, candidates),
         )
 

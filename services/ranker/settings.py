@@ -78,6 +78,9 @@ class RankerSettings(ServerSettings):
 
     breaker_failures: int = Field(default=3, ge=0)
     """Calls in a row that a neighbour leaves hanging before it is not asked any more; 0: it always is."""
+    breaker_patience_s: float = Field(default=0.25, gt=0)
+    """A call that fails after this time, or after the neighbour's longest wait when that is shorter, was left hanging.
+    Callers with less time to give say nothing of the neighbour."""
     breaker_open_s: float = Field(default=2.0, gt=0)
     """How long a neighbour that hangs is not asked before one call tries it again, seconds."""
 

@@ -18,28 +18,29 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 HANG_SHARE = 0.9
-"""A call hangs when it fails after this share of the neighbour's own longest wait: a caller with less time to give
-says nothing of the neighbour, and one that refuses at once costs nothing."""
+"""A call hangs when it fails after this share of the patience: timers are not exact."""
 
 
 class Breaker:
     """Closed: calls go through. After `failures` hanging calls in a row it opens: calls fail at once.
 
     After `open_s` seconds one call is let through to probe (half-open): when it succeeds the circuit closes, when it
-    hangs too it stays open as long again. 0 `failures` leaves it closed for ever. For one event loop.
+    hangs too it stays open as long again. A call that fails sooner than `patience_s` does not hang: a caller with less
+    time to give says nothing of the neighbour, and a refusal at once costs nothing. 0 `failures` leaves the circuit
+    closed for ever. For one event loop.
     """
 
     def __init__(
         self,
         component: str,
-        longest_wait_s: float,
+        patience_s: float,
         *,
         failures: int,
         open_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._component = component
-        self._hang_s = HANG_SHARE * longest_wait_s
+        self._hang_s = HANG_SHARE * patience_s
         self._failures = failures
         self._open_s = open_s
         self._clock = clock
@@ -89,9 +90,7 @@ class Breaker:
 
     def _failed(self, waited_s: float) -> None:
         if waited_s < self._hang_s:
-            # Not a hang. A probe that is refused at once ends the hang: what remains costs nothing.
-            if self._opened_at is not None:
-                self._succeeded()
+            # It says nothing. After a probe of that kind the next call probes.
             return
         self._hung += 1
         if self._failures and self._hung >= self._failures:

@@ -115,6 +115,21 @@ async def test_success_between_refusals_and_impatient_callers_do_not_open_it(wor
     assert not breaker.is_open
 
 
+async def test_a_probe_that_says_nothing_is_followed_by_the_next(world):
+    clock, near, breaker = world
+    near.takes = 9
+    await hang(near, breaker, 3)
+    clock.now += 5
+    await hang(near, breaker, 2, timeout_s=0.1)
+    assert (near.calls, breaker.is_open) == (5, True)
+    near.takes, near.error = 0, DependencyUnavailable("candidates", "not reachable")
+    await hang(near, breaker, 2)
+    assert (near.calls, breaker.is_open) == (7, True)
+    near.error = None
+    await breaker.call(near.ask)
+    assert not breaker.is_open
+
+
 async def test_none_with_zero_failures():
     clock = Clock()
     near = Neighbour(clock)

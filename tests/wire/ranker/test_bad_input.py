@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 
 import grpc
 import pytest
@@ -14,6 +11,7 @@ from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 from fusionrec.ranker.v1 import ranker_service_pb2_grpc as pb_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.ranker.__main__ import main
 from services.ranker.bootstrap import RankerApp
 from services.ranker.settings import RankerSettings
 from shared.rpc.status import error_info
@@ -213,17 +211,38 @@ async def test_other_refusals(stub, request_, code, reason):
     assert error_info(caught.value).reason == reason
 
 
-async def test_a_wrong_rules_file_ends_the_start_with_its_line(tmp_path):
+def test_a_wrong_rules_file_ends_the_start_with_its_line(tmp_path, monkeypatch, capsys):
     path = tmp_path / "rules.yaml"
     path.write_text("selection:\n  long_tail: 2\n")
-    environment = {**os.environ, "RANKER_RULES": str(path), "RANKER_ARTIFACTS": str(tmp_path)}
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "services.ranker", "serve"],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    monkeypatch.setenv("RANKER_RULES", str(path))
+    assert main(["serve"]) == 2
+    told = capsys.readouterr().err
+    assert f"RANKER_RULES = '{path}': line 2: selection.long_tail = '2.0' breaks the limit 0..1" in told
+
+
+async def test_a_rules_file_that_breaks_while_it_runs_is_told(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("diversity: 0.1\n")
+    nowhere = f"127.0.0.1:{free_port()}"
+    settings = RankerSettings(
+        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=nowhere, embedding_address=nowhere,
+        candidates_address=nowhere, warm_timeout_s=0, rules=str(path), rules_poll_s=0.02,
     )  # fmt: skip
-    assert ended.returncode == 2
-    assert f"RANKER_RULES = '{path}': line 2: selection.long_tail = '2.0' breaks the limit 0..1" in ended.stderr
+    async with served(RankerApp(settings), settings, "ranker", ready=False) as server, asyncio.timeout(20):
+        stub = pb_grpc.RankerServiceStub(server.channel)
+
+        async def told(wanted):
+            while (
+                "rules: " in (reason := (await stub.GetModelInfo(pb.GetModelInfoRequest())).status_reason)
+            ) != wanted:
+                await asyncio.sleep(0.02)
+            return reason
+
+        await told(wanted=False)
+        path.write_text("diversity: 0.1\nselection: {pins: [{item_id: a, position: 1}], block_item_ids: [a]}\n")
+        assert "rules: line 2: selection.pins[0].item_id" in await told(wanted=True)
+        path.write_text("diversity: 0.2\n")
+        await told(wanted=False)
 
 
 async def test_the_untrained_ranker_tells_its_features_and_has_no_model(stub):
