@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -36,7 +37,9 @@ CLI = [sys.executable, "-m", "shared.cli"]
 
 @contextmanager
 def _services(options: list[str], addresses: Addresses) -> Iterator[None]:
-    up = subprocess.Popen([*CLI, "up", *options], stdout=sys.stderr)
+    # Every answer is computed: what is measured is the pipeline.
+    environment = {**os.environ, "RANKER_REPLY_CACHE_S": "0"}
+    up = subprocess.Popen([*CLI, "up", *options], stdout=sys.stderr, env=environment)
     try:
         until = time.monotonic() + START_S
         while not all(is_serving(addresses.address(name)) for name in ("ingestion", "embedding", "evaluator")):

@@ -9,7 +9,7 @@ import pytest
 from fusionrec.candidates.v1 import candidates_service_pb2 as candidates_pb
 from fusionrec.candidates.v1 import candidates_service_pb2_grpc as candidates_grpc
 from fusionrec.channel import connect_aio
-from fusionrec.common.v1 import event_pb2
+from fusionrec.common.v1 import event_pb2, item_pb2
 from fusionrec.embedding.v1 import embedding_service_pb2 as embedding_pb
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
 from fusionrec.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
@@ -69,9 +69,10 @@ def ranker(channel, world):
 
     async def call(number):
         context = ranker_pb.RankingContext(user_id=world.user_ids[number % len(world.user_ids)])
-        reply = await stub.Recommend(
-            ranker_pb.RecommendRequest(context=context, k=10, skip_impressions=True), timeout=TIMEOUT_S
-        )
+        # Another question every time: an answer that is given again would be no load.
+        never_seen = item_pb2.ItemFilter(exclude_item_ids=[f"call {number}"])
+        request = ranker_pb.RecommendRequest(context=context, k=10, filter=never_seen, skip_impressions=True)
+        reply = await stub.Recommend(request, timeout=TIMEOUT_S)
         assert len(reply.results) == 10
         assert not reply.degraded
 

@@ -17,6 +17,7 @@ MAX_TITLE_CHARACTERS = 120
 """Characters of a title in a prompt."""
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*", re.UNICODE)
 _LIKED = re.compile(r"\b(?:you|you['\u2019]ve|your)\b.*\b(?:liked|loved|enjoyed)\b", re.IGNORECASE)
+_OTHERS = re.compile(r"\b(?:people|others|fans?)\b", re.IGNORECASE)
 _TURN = re.compile(r"\b(?:try|enjoy|like|liked|love|loved|recommend|recommended|pick|want|fits?)\b", re.IGNORECASE)
 """What stands between what was liked and what is recommended for it."""
 _ALLOWED = frozenset(
@@ -98,6 +99,8 @@ def _misplaced(sentence: str, facts: Facts) -> str:
     """Returns why a sentence takes one item for another: what is recommended was not liked, and comes last."""
     if not facts.liked:
         return "it says what the user liked, which no fact says" if _LIKED.search(sentence) else ""
+    if not facts.by_behaviour and _OTHERS.search(sentence):
+        return "it tells of other people, which no fact does"
     place = sentence.rfind(facts.title)
     if not facts.title or place < 0:
         return ""

@@ -25,22 +25,32 @@ INSTRUCTION = (
     "You explain recommendations in one short, friendly sentence to the user. Use only the facts you are given, with "
     "the titles exactly as they are written. Name no other titles, people, years or places."
 )
-EXAMPLE_FACTS = Facts(
-    "Delicatessen",
-    ("Brazil", "Amelie"),
-    by_behaviour=True,
-    is_new=False,
-    template="People who liked Brazil and Amelie liked this.",
-)
-EXAMPLE = "You liked Brazil and Amelie, and people who liked them also liked Delicatessen."
+_LIKED = ("Brazil", "Amelie")
+EXAMPLES = {
+    "behaviour": (
+        Facts("Delicatessen", _LIKED, by_behaviour=True, is_new=False, template=""),
+        "You liked Brazil and Amelie, and people who liked them also liked Delicatessen.",
+    ),
+    "text": (
+        Facts("Delicatessen", _LIKED, by_behaviour=False, is_new=False, template=""),
+        "Since you liked Brazil and Amelie, you might enjoy Delicatessen: it is about similar things.",
+    ),
+    "popular": (
+        Facts("Delicatessen", (), by_behaviour=False, is_new=False, template=""),
+        "Delicatessen is popular with many people.",
+    ),
+}
+"""What the model is shown, by the kind of reason."""
 
 
 def conversation(facts: Facts) -> list[dict[str, str]]:
-    """Returns what the model is told: the instruction, an example, the facts."""
+    """Returns what the model is told: the instruction, an example of the same kind, the facts."""
+    kind = "popular" if not facts.liked else "behaviour" if facts.by_behaviour else "text"
+    shown, example = EXAMPLES[kind]
     return [
         {"role": "system", "content": INSTRUCTION},
-        {"role": "user", "content": "\n".join(EXAMPLE_FACTS.lines)},
-        {"role": "assistant", "content": EXAMPLE},
+        {"role": "user", "content": "\n".join(shown.lines)},
+        {"role": "assistant", "content": example},
         {"role": "user", "content": "\n".join(facts.lines)},
     ]
 

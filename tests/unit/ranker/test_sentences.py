@@ -12,7 +12,7 @@ import pytest
 
 from services.ranker.adapters.llama_model import LlamaModel, find_model
 from services.ranker.explain.facts import Facts, facts_of, fault_of
-from services.ranker.explain.writer import SentenceWriter, conversation
+from services.ranker.explain.writer import EXAMPLES, SentenceWriter, conversation
 from services.ranker.nouns import Explanation, HistoryReason
 from shared.errors import InvalidField, ModelNotReady
 
@@ -41,6 +41,18 @@ GOOD = "Because you liked Brazil and Amelie, you might enjoy Delicatessen (1991)
 def test_a_sentence_says_what_the_facts_say(sentence, fault):
     found = fault_of(sentence, FACTS)
     assert fault in found if fault else not found
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_the_examples_keep_to_their_facts(kind):
+    facts, example = EXAMPLES[kind]
+    assert fault_of(example, facts) == ""
+    assert conversation(facts)[2]["content"] == example
+
+
+def test_likeness_of_texts_is_not_told_as_what_people_do():
+    facts = replace(FACTS, by_behaviour=False)
+    assert "other people" in fault_of("You liked Brazil, and people who liked it also liked this.", facts)
 
 
 def test_without_likes_none_are_told():
