@@ -18,6 +18,7 @@ MAX_TITLE_CHARACTERS = 120
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*", re.UNICODE)
 _LIKED = re.compile(r"\b(?:you|you['\u2019]ve|your)\b.*\b(?:liked|loved|enjoyed)\b", re.IGNORECASE)
 _OTHERS = re.compile(r"\b(?:people|others|fans?)\b", re.IGNORECASE)
+_THIS = re.compile(r"\b(?:this|it)\b", re.IGNORECASE)
 _TURN = re.compile(r"\b(?:try|enjoy|like|liked|love|loved|recommend|recommended|pick|want|fits?)\b", re.IGNORECASE)
 """What stands between what was liked and what is recommended for it."""
 _ALLOWED = frozenset(
@@ -102,8 +103,8 @@ def _misplaced(sentence: str, facts: Facts) -> str:
     if not facts.by_behaviour and _OTHERS.search(sentence):
         return "it tells of other people, which no fact does"
     place = sentence.rfind(facts.title)
-    if not facts.title or place < 0:
-        return ""
+    if place < 0:
+        return "" if _THIS.search(sentence) else "it does not say what is recommended"
     ends = [sentence.rfind(title) + len(title) for title in facts.liked if title in sentence]
     between = sentence[max(ends) : place]
     if max(ends) > place or not _TURN.search(between):

@@ -80,7 +80,7 @@ def test_thompson_draws_what_its_propensities_say_and_they_are_those_of_the_post
 
 
 def test_draws_are_bounded():
-    assert [draws_of(n) for n in (0, 100, 1000, 2000, 10**6)] == [1000, 1000, 400, 200, 200]
+    assert [draws_of(n) for n in (0, 100, 1000, 2000, 10**6)] == [500, 500, 200, 100, 100]
 
 
 def record(number, body):

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from services.ranker.items.arrays import F32
     from services.ranker.pipeline.select.caps import Caps
 
-MAX_DRAWS = 1_000
-MIN_DRAWS = 200
-DRAWN_NUMBERS = 400_000
+MAX_DRAWS = 500
+MIN_DRAWS = 100
+DRAWN_NUMBERS = 200_000
 """Random numbers of one list by Thompson sampling at most, beyond `MIN_DRAWS` for each candidate."""
 
 
@@ -53,7 +53,7 @@ def plackett_luce(scores: F32, k: int, temperature: float, caps: Caps, random: n
 
 
 def draws_of(candidates: int) -> int:
-    """Returns how many samples stand for the posterior: 200 to 1,000."""
+    """Returns how many samples stand for the posterior: 100 to 500."""
     return int(np.clip(DRAWN_NUMBERS // max(candidates, 1), MIN_DRAWS, MAX_DRAWS))
 
 
@@ -65,14 +65,16 @@ def thompson(values: F32, k: int, caps: Caps, random: np.random.Generator) -> Se
     1 / draws; as an estimate of the posterior's own probability its standard error is sqrt(p (1 - p) / draws).
     """
     draws = len(values)
+    values = values.copy()
     left = np.ones(values.shape[1], dtype=np.bool_)
     chosen: list[int] = []
     propensities: list[float] = []
     while len(chosen) < k:
-        may = np.flatnonzero(left & caps.open)
-        if not len(may):
+        may = left & caps.open
+        if not may.any():
             break
-        best = may[np.argmax(values[:, may], axis=1)]
+        values[:, ~may] = -np.inf
+        best = np.argmax(values, axis=1)
         place = int(best[random.integers(draws)])
         propensities.append(float((best == place).mean()))
         chosen.append(place)
