@@ -55,6 +55,7 @@ def show(answer: Any, title: str, console: Console) -> None:
     """Prints a RecommendResponse as a table, with its reasons when it carries them."""
     temperature = UserTemperature.Name(answer.temperature).removeprefix("USER_TEMPERATURE_").lower()
     versions = ", ".join(f"{model.kind} {model.version}" for model in answer.served_by.models)
+    explored = any(one.propensity < 1 for one in answer.results)
     grid = table(
         "#",
         "item",
@@ -62,8 +63,9 @@ def show(answer: Any, title: str, console: Console) -> None:
         "score",
         "CF",
         "text",
+        *(["chance"] if explored else []),
         "sources (rank)",
-        right=("#", "score", "CF", "text"),
+        right=("#", "score", "CF", "text", "chance"),
     )
     for one in answer.results:
         grid.add_row(
@@ -73,6 +75,7 @@ def show(answer: Any, title: str, console: Console) -> None:
             f"{one.score:.3f}",
             f"{one.cf_contribution:+.3f}",
             f"{one.text_contribution:+.3f}",
+            *([f"{one.propensity:.3f}"] if explored else []),
             escape(_sources(one)),
         )
     heading(console, f"{title} ({temperature}), {answer.candidates_scored} candidates scored")

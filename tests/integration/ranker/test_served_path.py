@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 import uuid
@@ -292,6 +293,19 @@ def test_neighbours_that_die_are_named_and_come_back(trained, ranker):
         embedding.start()
         embedding.wait_ready(START_S)
         eventually(lambda: named(ask(ranker, filter=fresh())) == {"candidates": "text_only"})
+
+
+def test_a_neighbour_that_hangs_is_asked_no_more_and_comes_back(trained, ranker):
+    embedding = trained.processes["embedding"]
+    with up_again(ranker, embedding):
+        embedding.process.send_signal(signal.SIGSTOP)
+        try:
+            hung = [ask(ranker, filter=fresh(), skip_impressions=True) for _ in range(4)]
+        finally:
+            embedding.process.send_signal(signal.SIGCONT)
+        assert {named(one).get("embedding") for one in hung} == {"cf_only"}
+        reasons = [one.reason for one in hung[-1].degraded if one.component == "embedding"]
+        assert "it hung on 3 calls" in reasons[0]
 
 
 def test_ingestion_that_dies_is_named_and_comes_back(trained, ranker):
