@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
-import time
-import uuid
-from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -15,43 +11,7 @@ from fusionrec.common.v1 import event_pb2, item_pb2, serving_pb2
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 
-START_S = 240.0
-"""TensorFlow takes its time to start on a busy machine, seconds."""
-
-
-def ask(ranker, user="15", k=10, **options):
-    context = options.pop("context", None) or pb.RankingContext(user_id=user)
-    return ranker.Recommend(pb.RecommendRequest(context=context, k=k, **options), timeout=20)
-
-
-def fresh():
-    """A filter that nobody has asked with: the answer is computed, not one that is given again."""
-    return item_pb2.ItemFilter(exclude_item_ids=[uuid.uuid4().hex])
-
-
-def eventually(check, seconds=20.0):
-    until = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.1)
-    return found
-
-
-def named(answer):
-    return {one.component: one.fallback for one in answer.degraded}
-
-
-@contextmanager
-def up_again(ranker, *processes):
-    """Whatever becomes of the test: what it killed runs again, and nothing is degraded for the tests after it."""
-    try:
-        yield
-    finally:
-        for process in processes:
-            if not process.is_running:
-                process.start()
-            process.wait_ready(START_S)
-        eventually(lambda: named(ask(ranker, filter=fresh(), skip_impressions=True)) == {})
+from .asking import START_S, ask, eventually, fresh, named, up_again
 
 
 def test_training_without_candidates_says_what_to_do(trained):
@@ -135,50 +95,6 @@ def test_impressions_arrive_with_the_tokens_of_the_answer(ranker, ingestion):
     for one in answer.results:
         assert written[one.attribution_token].item_id == one.item_id
         assert written[one.attribution_token].position == one.position
-
-
-def test_an_answer_is_given_again_until_the_user_does_something(ranker, ingestion):
-    context = pb.RankingContext(user_id="a visitor")
-    first, again = (ask(ranker, context=context, skip_impressions=True) for _ in range(2))
-    assert again.computed_at == first.computed_at
-    assert again.recommendation_id != first.recommendation_id
-    assert [one.item_id for one in again.results] == [one.item_id for one in first.results]
-    like = event_pb2.Event(user_id="a visitor", item_id=first.results[0].item_id, type=event_pb2.EVENT_TYPE_LIKE)
-    ingestion.WriteEvents(ingestion_pb.WriteEventsRequest(events=[like]))
-    after = ask(ranker, context=context, skip_impressions=True)
-    assert after.computed_at != first.computed_at
-    assert like.item_id not in {one.item_id for one in after.results}
-
-
-def test_caps_pins_and_rules_over_the_wire(ranker, ingestion):
-    plain = ask(ranker, k=20, include_titles=True, filter=fresh())
-    last = plain.results[-1].item_id
-    items = {
-        one.item_id: one
-        for one in ingestion.GetItems(
-            ingestion_pb.GetItemsRequest(item_ids=[one.item_id for one in plain.results])
-        ).items
-    }
-    genre = items[plain.results[0].item_id].categories[0]
-    options = pb.SelectionOptions(
-        category_caps=[pb.CategoryCap(category=genre, max_items=1)],
-        pins=[] if genre in items[last].categories else [pb.Pin(item_id=last, position=2)],
-        rules=[pb.SelectionRule(name="old", when={"attributes": [{"name": "year", "range": {"max": 1980}}]}, boost=2)],
-        block_item_ids=[plain.results[1].item_id],
-    )
-    answer = ask(ranker, k=20, explain=True, selection=options)
-    shown = [one.item_id for one in answer.results]
-    of_list = ingestion.GetItems(ingestion_pb.GetItemsRequest(item_ids=shown)).items
-    assert sum(genre in one.categories for one in of_list) <= 1
-    assert plain.results[1].item_id not in shown
-    assert not options.pins or shown[1] == last
-    years = {one.item_id: one.attributes["year"].number_value for one in of_list if "year" in one.attributes}
-    for one in answer.results:
-        why = one.explanation
-        total = why.bias + sum(part.contribution for part in why.features)
-        assert total == pytest.approx(one.score, rel=1e-4, abs=1e-4)
-        by_rules = sum(part.contribution for part in why.groups if part.group == "rules")
-        assert (by_rules > 0) == (years.get(one.item_id, 9999) <= 1980)
 
 
 def test_an_event_changes_the_next_answer(ranker, ingestion):
@@ -293,19 +209,6 @@ def test_neighbours_that_die_are_named_and_come_back(trained, ranker):
         embedding.start()
         embedding.wait_ready(START_S)
         eventually(lambda: named(ask(ranker, filter=fresh())) == {"candidates": "text_only"})
-
-
-def test_a_neighbour_that_hangs_is_asked_no_more_and_comes_back(trained, ranker):
-    embedding = trained.processes["embedding"]
-    with up_again(ranker, embedding):
-        embedding.process.send_signal(signal.SIGSTOP)
-        try:
-            hung = [ask(ranker, filter=fresh(), skip_impressions=True) for _ in range(4)]
-        finally:
-            embedding.process.send_signal(signal.SIGCONT)
-        assert {named(one).get("embedding") for one in hung} == {"cf_only"}
-        reasons = [one.reason for one in hung[-1].degraded if one.component == "embedding"]
-        assert "it hung on 3 calls" in reasons[0]
 
 
 def test_ingestion_that_dies_is_named_and_comes_back(trained, ranker):
