@@ -1,15 +1,13 @@
-"""Lists among real neighbours: given again, put together by options, and with a neighbour that hangs."""
+"""Lists among real neighbours: given again, and put together by options."""
 
 from __future__ import annotations
-
-import signal
 
 import pytest
 from fusionrec.common.v1 import event_pb2
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 
-from .asking import ask, fresh, named, up_again
+from .asking import ask, fresh
 
 
 def test_an_answer_is_given_again_until_the_user_does_something(ranker, ingestion):
@@ -54,16 +52,3 @@ def test_caps_pins_and_rules_over_the_wire(ranker, ingestion):
         assert total == pytest.approx(one.score, rel=1e-4, abs=1e-4)
         by_rules = sum(part.contribution for part in why.groups if part.group == "rules")
         assert (by_rules > 0) == (years.get(one.item_id, 9999) <= 1980)
-
-
-def test_a_neighbour_that_hangs_is_asked_no_more_and_comes_back(trained, ranker):
-    embedding = trained.processes["embedding"]
-    with up_again(ranker, embedding):
-        embedding.process.send_signal(signal.SIGSTOP)
-        try:
-            hung = [ask(ranker, filter=fresh(), skip_impressions=True) for _ in range(4)]
-        finally:
-            embedding.process.send_signal(signal.SIGCONT)
-        assert {named(one).get("embedding") for one in hung} == {"cf_only"}
-        reasons = [one.reason for one in hung[-1].degraded if one.component == "embedding"]
-        assert "it hung on 3 calls" in reasons[0]

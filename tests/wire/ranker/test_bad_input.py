@@ -6,6 +6,7 @@ import asyncio
 
 import grpc
 import pytest
+from fusionrec.candidates.v1 import candidates_service_pb2_grpc as candidates_grpc
 from fusionrec.common.v1 import event_pb2, item_pb2
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 from fusionrec.ranker.v1 import ranker_service_pb2_grpc as pb_grpc
@@ -243,6 +244,36 @@ async def test_a_rules_file_that_breaks_while_it_runs_is_told(tmp_path):
         assert "rules: line 2: selection.pins[0].item_id" in await told(wanted=True)
         path.write_text("diversity: 0.2\n")
         await told(wanted=False)
+
+
+class Hanging(candidates_grpc.CandidatesServiceServicer):
+    calls = 0
+
+    async def GetCandidates(self, request, context):  # noqa: ARG002, N802 (gRPC's signature)
+        Hanging.calls += 1
+        await asyncio.Event().wait()
+
+
+async def test_a_neighbour_that_hangs_is_asked_no_more(tmp_path):
+    hanging, nowhere = grpc.aio.server(), f"127.0.0.1:{free_port()}"
+    candidates_grpc.add_CandidatesServiceServicer_to_server(Hanging(), hanging)
+    port = hanging.add_insecure_port("127.0.0.1:0")
+    await hanging.start()
+    settings = RankerSettings(
+        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=nowhere, embedding_address=nowhere,
+        candidates_address=f"127.0.0.1:{port}", candidates_timeout_s=0.3, warm_timeout_s=0,
+    )  # fmt: skip
+    async with served(RankerApp(settings), settings, "ranker", ready=False) as server:
+        stub, told = pb_grpc.RankerServiceStub(server.channel), []
+        # The caller's channel tries a call twice.
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Recommend(recommend(), timeout=10)
+            told.append(caught.value.details())
+    await hanging.stop(0)
+    assert "its time ran out" in told[0]
+    assert all("it hung on 3 calls; it is asked again" in one for one in told[1:])
+    assert Hanging.calls == 3
 
 
 async def test_the_untrained_ranker_tells_its_features_and_has_no_model(stub):
