@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from services.embedding.training.parameters import FinetuneParameters
 from shared.data import limits
+from shared.data.preferences import PreferenceRules
 from shared.rpc.settings import ServerSettings, env_config
 
 
@@ -65,6 +67,26 @@ class EmbeddingSettings(ServerSettings):
     xla_shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (32, 12), (32, 16), (32, 24))
     """Batch shapes (texts, tokens) compiled with XLA before SERVING, about one second of one core each, for encoders
     that pad (ALBERT, decoders). All else runs as a graph that is traced once: no call waits for a compilation."""
+
+    ingestion_address: str = "127.0.0.1:50051"
+    """Address of ingestion: what the training job reads."""
+    training_folder: str = Field(default=".fusionrec/embedding/training", min_length=1)
+    """Folder of this machine where the training job keeps checkpoints (`runs/`) and TensorBoard's curves
+    (`tensorboard/`)."""
+    keep_versions: int = Field(default=3, ge=1)
+    """Versions of each encoder, method, protocol and stage that the training job leaves in the store; older ones are
+    deleted."""
+    positive_rating: float = 4.0
+    """Ratings from this value on are positives."""
+    positive_play: float = Field(default=0.5, ge=0, le=1)
+    """Fractions played from this value on are positives."""
+    finetune: FinetuneParameters = FinetuneParameters()
+    """How the training job fine-tunes."""
+
+    @property
+    def preferences(self) -> PreferenceRules:
+        """How events become signals."""
+        return PreferenceRules(positive_rating=self.positive_rating, positive_play=self.positive_play)
 
     @field_validator("buckets")
     @classmethod

@@ -1,0 +1,1 @@
+"""Fine-tuning: what people liked together teaches the encoder what texts have in common."""

@@ -1,0 +1,57 @@
+"""`Trainer` of the encoders that are fitted in one go: bag of words, TF-IDF, word2vec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from services.embedding.encoders import bow, tfidf, word2vec
+from services.embedding.encoders.terms import NothingToLearn as NoTerms
+from services.embedding.training.corpus import NothingToLearn
+from services.embedding.training.ports import Trained
+from services.embedding.training.validation import Judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from services.embedding.training.corpus import Corpus
+    from shared.telemetry.progress import JobProgress
+
+FIT = "fit"
+"""Label `method` of what was fitted."""
+
+
+@dataclass(frozen=True)
+class FitTrainer:
+    """Fits one of the kinds on the texts of the catalogue; word2vec also on what users liked one after the other."""
+
+    kind: str
+    seed: int
+    progress: JobProgress
+    sessions: bool = False
+    """word2vec: from sessions of item ids in place of the texts."""
+
+    @property
+    def method(self) -> str:
+        """See the port."""
+        return FIT
+
+    def train(self, corpus: Corpus, folder: Path) -> Trained:
+        """See the port."""
+        self.progress.update("fit", 0, 1)
+        options: dict[str, Any] = {"seed": self.seed}
+        if self.sessions:
+            options["sessions"] = [corpus.train.of(user).tolist() for user in range(len(corpus.train.starts) - 1)]
+        fit: Callable[..., Any] = {bow.KIND: bow.fit, tfidf.KIND: tfidf.fit, word2vec.KIND: word2vec.fit}[self.kind]
+        try:
+            model = fit(corpus.texts, **options)
+        except NoTerms as error:
+            raise NothingToLearn(str(error)) from error
+        model.save(folder)
+        self.progress.update("fit", 1, 1)
+        judge = Judge(corpus)
+        rows = [text.ids for text in model.tokenize(corpus.texts)]
+        metrics = {"validation_ndcg_10": judge.score(model.encode(rows)), "validation_users": float(judge.users)}
+        config = {"seed": self.seed, "corpus": "sessions" if self.sessions else "texts"}
+        return Trained(better=True, metrics=metrics, config=config, lineage={})

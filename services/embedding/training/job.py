@@ -1,0 +1,127 @@
+"""The training job: log and catalogue in, one published version of the encoder out."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from services.embedding.encoders.artifact import ARTIFACT_KIND
+from services.embedding.training.corpus import make_corpus
+from shared.data.splits import Protocol, Stage
+from shared.errors import CorruptData, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.embedding.training.corpus import Corpus
+    from services.embedding.training.parameters import FinetuneParameters
+    from services.embedding.training.ports import EventLog, Trained, Trainer
+    from services.embedding.training.runs import Run
+    from shared.artifacts import ArtifactStore, Manifest
+    from shared.data.preferences import PreferenceRules
+    from shared.telemetry.progress import JobProgress
+
+log = structlog.get_logger(__name__)
+
+
+class NotBetter(Exception):
+    """The validation fold does not say that the trained encoder beats its base; the message has the figures."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What the job needs; `keep_versions` of each kind of label stay in the store, older ones are deleted."""
+
+    log: EventLog
+    store: ArtifactStore
+    rules: PreferenceRules
+    parameters: FinetuneParameters
+    run_of: Run
+    """What an interrupted training goes on from."""
+    keep_versions: int
+    progress: JobProgress
+    always: bool = False
+    """Publish what is not better than the base, too."""
+
+    async def run(self, trainer: Trainer, protocol: Protocol, stage: Stage) -> Manifest:
+        """Trains and publishes; CURRENT is moved by the protocol warm in the stage serving alone.
+
+        Raises:
+            NothingToLearn: no events, no items with text, or too few likes.
+            NotBetter: see there; nothing was published.
+            DependencyUnavailable: ingestion does not answer.
+            ModelUnusable: the base cannot be trained.
+
+        """
+        snapshot = await self.log.read(self.run_of.sequence, self._on_records())
+        corpus = make_corpus(snapshot, self.rules, protocol, stage, self.parameters)
+        self.run_of.begin(corpus.sequence)
+        with tempfile.TemporaryDirectory(prefix="embedding-") as made:
+            trained = trainer.train(corpus, Path(made))
+            if not trained.better and not self.always:
+                self.run_of.end()
+                raise NotBetter(_figures(trained))
+            labels = {"encoder": trainer.kind, "method": trainer.method, "protocol": protocol.value}
+            labels["stage"] = stage.value
+            manifest = self._publish(trained, corpus, labels, Path(made))
+        self.run_of.end()
+        self._prune(labels)
+        return manifest
+
+    def _on_records(self) -> Callable[[int], None]:
+        read = 0
+
+        def on_records(records: int) -> None:
+            nonlocal read
+            read += records
+            self.progress.update("read", read, 0)
+
+        return on_records
+
+    def _publish(self, trained: Trained, corpus: Corpus, labels: dict[str, str], folder: Path) -> Manifest:
+        self.progress.update("publish", 0, 1)
+        manifest = self.store.publish(
+            ARTIFACT_KIND,
+            folder,
+            config=trained.config,
+            data={
+                "sequence": corpus.sequence,
+                "events": corpus.events,
+                "items": len(corpus.items),
+                "likes": len(corpus.likes.items),
+                "validation_items": len(corpus.hidden),
+            },
+            lineage=trained.lineage,
+            labels=labels,
+            metrics=trained.metrics,
+            make_current=labels["protocol"] == Protocol.WARM and labels["stage"] == Stage.SERVING,
+        )
+        self.progress.update("publish", 1, 1)
+        return manifest
+
+    def _prune(self, labels: dict[str, str]) -> None:
+        same = [name for name in self.store.versions(ARTIFACT_KIND) if self._labels(name) == labels]
+        for name in same[self.keep_versions :]:
+            try:
+                self.store.delete(ARTIFACT_KIND, name)
+            except NotFound:
+                log.info("an older version stays: it is in use", version=name)
+
+    def _labels(self, name: str) -> dict[str, str] | None:
+        try:
+            return self.store.manifest(ARTIFACT_KIND, name).labels
+        except (NotFound, CorruptData):
+            return None
+
+
+def _figures(trained: Trained) -> str:
+    metrics = trained.metrics
+    return (
+        f"the trained encoder is not better than its base on {metrics['validation_users']:.0f} users' hidden items "
+        f"(NDCG@10 {metrics['validation_ndcg_10']:.4f}, base {metrics['validation_ndcg_10_base']:.4f}): nothing was "
+        "published; try a smaller learning rate or a larger distill, or publish it all the same with --always"
+    )
