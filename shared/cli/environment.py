@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _NEIGHBOURS = {
     "ingestion": (),
-    "embedding": (),
+    "embedding": ("ingestion",),
     "candidates": ("ingestion", "embedding"),
     "ranker": ("ingestion", "embedding", "candidates"),
     "evaluator": ("ingestion", "candidates", "ranker"),
@@ -42,6 +42,8 @@ def environment(service: str, addresses: Addresses, workspace: Workspace) -> dic
     defaults = {f"{prefix}_LOG_JSON": "false"}
     if service == "ingestion":
         defaults["INGESTION_STORE"] = f"sqlite:///{workspace.event_store}"
+    if service == "embedding":
+        defaults["EMBEDDING_TRAINING_FOLDER"] = str(workspace.folder / "embedding" / "training")
     if service in _KEEPS_ARTIFACTS:
         defaults[f"{prefix}_ARTIFACTS"] = str(workspace.artifacts(service))
     return {**defaults, **os.environ, **decided}

@@ -8,6 +8,7 @@ from shared.cli.console import EXIT_FAILED, say
 from shared.cli.demo.command import demo
 from shared.cli.evaluate import evaluate
 from shared.cli.explain_text import explain_text
+from shared.cli.finetune import finetune
 from shared.cli.import_ import import_
 from shared.cli.recommend import recommend
 from shared.cli.stats import stats
@@ -23,7 +24,7 @@ def cli() -> None:
     """Fusionrec: run the services, bring in data, train, ask, measure."""
 
 
-for _command in (up, import_, train, recommend, explain_text, evaluate, stats, demo):
+for _command in (up, import_, train, finetune, recommend, explain_text, evaluate, stats, demo):
     cli.add_command(_command)
 
 
