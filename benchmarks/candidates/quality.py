@@ -115,7 +115,7 @@ def source_quality(version: Version, source: Source, cases: Sequence[Case], pool
     """Returns NDCG@10 and recall@300 of a source's own list over all items or those of `pool`: means over the cases."""
     ndcg, recall = [], []
     for case in cases:
-        profile = _profile(version, case)
+        profile = profile_of(version, case)
         rows = source.propose(profile, DEEP, _unseen(version, profile, pool)).rows
         hits: Mask = np.isin(rows, [version.table.rows[item_id] for item_id in case.relevant])
         ideal = _DISCOUNT[: min(CUT, len(case.relevant))].sum()
@@ -132,7 +132,7 @@ def source_times(version: Version, source: Source, cases: Sequence[Case]) -> dic
     n = fitting.SETTINGS.per_source
     first, again, score = [], [], []
     for case in cases[:TIMED_USERS]:
-        profile = _profile(version, case)
+        profile = profile_of(version, case)
         allowed = _unseen(version, profile, None)
         rows = allowed.rows[:: max(1, allowed.count // DEEP)][:DEEP]
         first.append(_microseconds(lambda: source.propose(profile, n, allowed)))  # noqa: B023 (called at once)
@@ -169,13 +169,14 @@ def _recall(
     recall = []
     for case in cases:
         query = CandidateQuery(case.user_id, None, DEEP, sources, merge_method=method)
-        profile = _profile(version, case)
+        profile = profile_of(version, case)
         found = finder.find(version, query, profile, case.history[-1].timestamp, Stages("candidates")).item_ids
         recall.append(len(case.relevant.intersection(found)) / len(case.relevant))
     return round(float(np.mean(recall)), 4)
 
 
-def _profile(version: Version, case: Case) -> Profile:
+def profile_of(version: Version, case: Case) -> Profile:
+    """Returns what the sources see of a user."""
     rules = fitting.SETTINGS.rules
     return build_profile(case.history, version.table.rows, rules, asked_at=case.asked_at, user_id=case.user_id)
 
