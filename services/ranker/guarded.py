@@ -33,9 +33,9 @@ class GuardedEncoder:
         self._encoder = encoder
         self._breaker = breaker
 
-    async def embed(self, texts: Sequence[str], timeout_s: float, *, bulk: bool = False) -> Embedded:
+    async def embed(self, texts: Sequence[str], timeout_s: float, *, bulk: bool = False, version: str = "") -> Embedded:
         """Returns one vector per text; see `TextEncoder`."""
-        return await self._breaker.call(lambda: self._encoder.embed(texts, timeout_s, bulk=bulk))
+        return await self._breaker.call(lambda: self._encoder.embed(texts, timeout_s, bulk=bulk, version=version))
 
 
 class GuardedCandidates:

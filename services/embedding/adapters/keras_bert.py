@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import structlog
 
 from services.embedding.adapters.hf_folder import open_folder
-from services.embedding.adapters.hf_names import loadable
 from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
+from services.embedding.adapters.keras_backbone import load_backbone
 from services.embedding.adapters.keras_gradients import KerasAttributor
 from services.embedding.adapters.keras_start import start_tensorflow
 from services.embedding.adapters.tf_fused_check import fuse
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.embedding.adapters.hf_folder import ModelFolder
-
-log = structlog.get_logger(__name__)
 
 _NORM_TOLERANCE = 1e-3
 
@@ -65,7 +62,7 @@ class KerasModelLoader:
         go_on()
         start_tensorflow(self._threads)
         go_on()
-        backbone = _load_backbone(folder)
+        backbone = load_backbone(folder)
         go_on()
         limits = (self._max_tokens, tokenizer_limit(tokenizer), getattr(backbone, "max_sequence_length", None))
         max_tokens = min(int(limit) for limit in limits if limit is not None)
@@ -148,18 +145,6 @@ class KerasEncoder:
             ids[index, : len(row)] = row
             mask[index, : len(row)] = 1
         return ids, mask
-
-
-def _load_backbone(folder: ModelFolder) -> Any:
-    import keras_hub
-
-    try:
-        with loadable(folder) as path:
-            return keras_hub.models.Backbone.from_preset(str(path))
-    except Exception as error:
-        # Missing tensors, wrong shapes, unknown options: the library raises many kinds. All mean the same here.
-        log.exception("KerasHub cannot load the model")
-        raise ModelUnusable("the weights do not fit the configuration of the model") from error
 
 
 def _forward(backbone: Any, head: Head | None) -> Any:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from services.embedding.adapters.hf_export import export_folder
 from services.embedding.adapters.hf_folder import open_folder
-from services.embedding.adapters.hf_names import loadable
 from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
+from services.embedding.adapters.keras_backbone import load_backbone
 from services.embedding.adapters.keras_finetune import KerasTrainee
 from services.embedding.adapters.keras_forward import Pooled
 from services.embedding.adapters.keras_head import HeadTrainee
@@ -50,12 +50,10 @@ class KerasWorkshop:
         self._tokenizer = HfTokenizer(tokenizer, min(limit for limit in limits if limit is not None))
         self._parameters = parameters
         import keras
-        import keras_hub
 
         # Dropout's seeds are drawn when the layers are made.
         keras.utils.set_random_seed(parameters.seed)
-        with loadable(self._folder) as path:
-            self._backbone = keras_hub.models.Backbone.from_preset(str(path))
+        self._backbone = load_backbone(self._folder)
         self.vocabulary = int(self._backbone.vocabulary_size)
         self._pooled = Pooled(self._backbone, pad_id=tokenizer.pad_token_id or 0)
 

@@ -10,6 +10,8 @@ import weakref
 import pytest
 
 from services.embedding.adapters.base_model import BaseModel
+from services.embedding.attribution.desk import Desk
+from services.embedding.attribution.explainer import Explainer
 from services.embedding.batching.batcher import Batcher
 from services.embedding.batching.job import Priority
 from services.embedding.cache.lru import VectorCache
@@ -39,8 +41,11 @@ class Counting(TermKind):
 
 
 def serving(model):
-    batcher = Batcher(model.encoder, buckets=(16,), batch_texts=8, batch_tokens=64, queue_texts=1000)
-    return Served(model, batcher, Embedder(model.tokenizer, batcher, VectorCache(0), model.encoder.facts, lambda: None))
+    batcher = Batcher(model.encoder, streams=1, buckets=(16,), batch_texts=8, batch_tokens=64, queue_texts=1000)
+    facts = model.encoder.facts
+    embedder = Embedder(model.tokenizer, batcher, VectorCache(0), facts, lambda: None)
+    explainer = Explainer(model.attributor, Desk(1, lambda: None), facts.version, max_tokens=64)
+    return Served(model, batcher, embedder, explainer)
 
 
 @pytest.fixture
