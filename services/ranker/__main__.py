@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Read when numpy is imported. Calls are answered side by side; BLAS threads inside of each would wait for one another.
@@ -48,7 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="answer calls; settings from RANKER_… environment variables")
     train = commands.add_parser("train", help="train the fusion models and publish them")
     train.add_argument("--protocol", required=True, choices=[one.value for one in Protocol])
-    train.add_argument("--fusion", default="gbdt,linear", help="fusion models to train, comma separated")
+    train.add_argument("--fusion", default="", help="fusion models to train, comma separated; RANKER_FUSIONS if empty")
+    train.add_argument(
+        "--warm-start",
+        action="store_true",
+        help="go on from the published version, with the lists of users who did something since, instead of anew",
+    )
+    train.add_argument("--tensorboard", default="", metavar="FOLDER", help="write what TensorBoard shows of deep")
     train.add_argument("--progress", choices=["auto", "json"], default="auto", help="how progress is reported")
     return parser
 
@@ -57,15 +64,24 @@ def _train(settings: RankerSettings, options: argparse.Namespace) -> int:
     import asyncio
 
     from services.ranker.bootstrap import train
+    from services.ranker.fusion.base import FitContext
+    from services.ranker.settings import names_in
     from shared.errors import FusionrecError, ModelNotReady, NotFound
     from shared.telemetry.logs import configure_logs
     from shared.telemetry.progress import open_progress
 
     configure_logs("ranker", level=settings.log_level, json_lines=settings.log_json)
-    fusions = [name for name in options.fusion.split(",") if name]
+    fusions = names_in(options.fusion or settings.fusions)
     try:
         with open_progress(options.progress, sys.stderr) as progress:
-            manifests = asyncio.run(train(settings, Protocol(options.protocol), fusions, progress))
+            context = FitContext(
+                progress,
+                folder=Path(settings.checkpoints) if settings.checkpoints else None,
+                tensorboard=Path(options.tensorboard) if options.tensorboard else None,
+                threads=settings.training_threads,
+            )
+            protocol, warm = Protocol(options.protocol), options.warm_start
+            manifests = asyncio.run(train(settings, protocol, fusions, context, warm_start=warm))
     except FusionrecError as error:
         sys.stderr.write(f"ranker: {error.message}\n")
         return TO_DO_FIRST if isinstance(error, ModelNotReady | NotFound) else 1

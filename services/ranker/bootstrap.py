@@ -50,12 +50,12 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from services.ranker.fusion.base import FitContext
     from services.ranker.settings import RankerSettings
     from shared.artifacts import Loaded, Manifest
     from shared.data.log import LogSnapshot
     from shared.data.splits import Protocol
     from shared.rpc.server import Lifecycle
-    from shared.telemetry.progress import JobProgress
 
 log = structlog.get_logger(__name__)
 
@@ -269,7 +269,7 @@ def outcomes_of(settings: RankerSettings) -> Outcomes | None:
 
 
 async def train(
-    settings: RankerSettings, protocol: Protocol, fusions: Sequence[str], progress: JobProgress
+    settings: RankerSettings, protocol: Protocol, fusions: Sequence[str], context: FitContext, *, warm_start: bool
 ) -> list[Manifest]:
     """Runs the training job; see `TrainingJob.run`."""
     near = Neighbours.connect(settings)
@@ -279,7 +279,7 @@ async def train(
 
     try:
         store = ArtifactStore(settings.artifacts)
-        job = TrainingJob(settings, near.candidates, near.embedding, snapshot, store, progress)
-        return await job.run(protocol, fusions)
+        job = TrainingJob(settings, near.candidates, near.embedding, snapshot, store, context)
+        return await job.run(protocol, fusions, warm_start=warm_start)
     finally:
         await near.close()

@@ -79,7 +79,11 @@ def encode_info(info: ModelInfo) -> pb.GetModelInfoResponse:
         embedding_version=info.embedding_version,
         fusions=[
             pb.FusionInfo(
-                name=one.name, description=one.description, is_default=one.is_default, validation=dict(one.validation)
+                name=one.name,
+                description=one.description,
+                is_default=one.is_default,
+                validation=dict(one.validation),
+                gate=[pb.GatePoint(axis=point.axis, at=point.at, shares=dict(point.shares)) for point in one.gate],
             )
             for one in info.fusions
         ],

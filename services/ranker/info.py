@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from services.ranker.items.live import LiveItems
     from services.ranker.models.shelf import ModelShelf
-    from services.ranker.nouns import VersionNote
+    from services.ranker.nouns import GatePoint, VersionNote
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class FusionNote:
     description: str
     is_default: bool
     validation: Mapping[str, float]
+    gate: Sequence[GatePoint] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reaso
         return ModelInfo("", "", live.table.embedding_version, (), reason, versions, 0)
     table = model.table if version else live.table
     fusions = tuple(
-        FusionNote(name, fusion.description, name == model.default, model.validation.get(name, {}))
+        FusionNote(name, fusion.description, name == model.default, model.validation.get(name, {}), model.gates.get(name, ()))
         for name, fusion in sorted(model.fusions.items())
     )
     return ModelInfo(

@@ -231,6 +231,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class GatePoint:
+    """At this value of an axis, the share of each group of features in what moves the score; shares add up to 1.
+
+    `axis`: "history_events", the user's events, or "item_positives", the item's positive events.
+    """
+
+    axis: str
+    at: float
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class VersionNote:
     """A version that can be asked for by name."""
 

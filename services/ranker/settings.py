@@ -11,6 +11,11 @@ from shared.data.preferences import PreferenceRules
 from shared.rpc.settings import ServerSettings, env_config
 
 
+def names_in(value: str) -> list[str]:
+    """Returns the names of a comma-separated list."""
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
 class RankerSettings(ServerSettings):
     """How the ranker finds its neighbours, how long it waits for them, and what it does by default."""
 
@@ -108,6 +113,13 @@ class RankerSettings(ServerSettings):
     warm_timeout_s: float = Field(default=20.0, ge=0)
     """Longest wait for the log to be read before SERVING, seconds."""
 
+    fusions: str = "dot,linear,svm,gbdt,ensemble"
+    """Fusion functions that the training job trains, comma separated: dot, linear, svm, svm_rbf, gbdt, deep, ensemble.
+    The ensemble is made of the others. "deep" is not among the usual ones: its training needs TensorFlow."""
+    checkpoints: str = ".fusionrec/ranker/checkpoints"
+    """Folder where a training keeps what lets it go on after it was killed; empty: nowhere. Removed at its end."""
+    training_threads: int = Field(default=2, ge=1)
+    """Threads of the libraries that train."""
     training_lists: int = Field(default=2_000, ge=50)
     """Lists that the training job learns from at most, drawn evenly from every fold and kind."""
     positive_rating: float = 4.0

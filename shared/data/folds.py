@@ -57,7 +57,8 @@ class ListKind(StrEnum):
 class TrainingList:
     """One question and its answer: a user's history, oldest first, and the items that turned out to be relevant.
 
-    `pool`: the candidates, where they are not searched for.
+    `pool`: the candidates, where they are not searched for. `later`: all events that `relevant` was read from, also
+    those on items that were not liked.
     """
 
     user_id: str
@@ -65,6 +66,7 @@ class TrainingList:
     history: tuple[Event, ...]
     relevant: frozenset[str]
     pool: frozenset[str] | None = None
+    later: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _warm_fold(name: str, users: Mapping[str, list[Event]], hold: float, is_posi
         training += split.train
         relevant = _relevant(split.validation, split.train, is_positive)
         if relevant and split.train:
-            lists.append(TrainingList(user, ListKind.WARM, split.train, relevant))
+            lists.append(TrainingList(user, ListKind.WARM, split.train, relevant, later=split.validation))
     return Fold(name, tuple(training), tuple(lists))
 
 
@@ -124,9 +126,10 @@ def _cold_fold(users: Mapping[str, list[Event]], is_positive: Callable[[Event], 
             lists += _cold_user_lists(user, shown, is_positive)
             continue
         training += shown
-        relevant = _relevant((event for event in own if event.item_id in cold_items), shown, is_positive)
+        later = tuple(event for event in own if event.item_id in cold_items)
+        relevant = _relevant(later, shown, is_positive)
         if relevant and shown:
-            lists.append(TrainingList(user, ListKind.NEW_ITEMS, shown, relevant, cold_items))
+            lists.append(TrainingList(user, ListKind.NEW_ITEMS, shown, relevant, cold_items, later))
     return Fold("cold", tuple(training), tuple(lists), cold_users, cold_items)
 
 
@@ -136,7 +139,7 @@ def _cold_user_lists(
     for count in NEW_USER_HISTORIES:
         relevant = _relevant(shown[count:], shown[:count], is_positive)
         if relevant:
-            yield TrainingList(user, ListKind.COLD_USER, shown[:count], relevant)
+            yield TrainingList(user, ListKind.COLD_USER, shown[:count], relevant, later=shown[count:])
 
 
 def _relevant(later: Iterable[Event], history: Iterable[Event], is_positive: Callable[[Event], bool]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ranker.features.compute import RRF_CONSTANT
+from services.ranker.features.sources import RRF_CONSTANT
 from services.ranker.nouns import SourceShare
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ Contributions are the linear ones plus the trees' TreeSHAP values (Lundberg et a
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightgbm
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from services.ranker.fusion.base import RankingLists
+    from services.ranker.fusion.base import RankingInput, RankingLists
     from services.ranker.items.arrays import F32
 
 FILE = "gbdt.txt"
+META = "gbdt.json"
 PARAMETERS: Mapping[str, Any] = {
     "objective": "lambdarank",
     "metric": "ndcg",
@@ -62,6 +64,7 @@ class GbdtFusion:
         self._linear = linear or LinearFusion()
         self._booster: lightgbm.Booster | None = None
         self._binned: lightgbm.Dataset | None = None
+        self._lists = 0
 
     def fit(self, train: RankingLists, validation: RankingLists, names: Sequence[str]) -> None:
         """Learns the linear part, then trees until the validation NDCG@10 no longer rises."""
@@ -81,16 +84,30 @@ class GbdtFusion:
         self._linear.refit(lists, names)
         data = self._dataset(lists, names, reference=self._binned)
         self._booster = lightgbm.train(self._parameters, data, self._trees)
+        self._lists = len(lists.sizes)
 
-    def predict(self, features: F32) -> F32:
+    def update(self, lists: RankingLists, names: Sequence[str]) -> None:
+        """Updates the linear part, then the leaves' values; the trees keep their shape."""
+        self._linear.update(lists, names)
+        self._booster = self._model.refit(
+            lists.features,
+            lists.labels,
+            decay_rate=self._lists / (self._lists + len(lists.sizes)),
+            weight=lists.weights[lists.list_of_row],
+            group=lists.sizes,
+            init_score=self._linear.model.predict(lists.features).astype(np.float64),
+        )
+        self._lists += len(lists.sizes)
+
+    def predict(self, inputs: RankingInput) -> F32:
         """Returns scores; see `FusionFunction`."""
-        trees = self._model.predict(features, num_threads=1)
-        return np.asarray(self._linear.predict(features) + trees, dtype=np.float32)
+        trees = self._model.predict(inputs.features, num_threads=1)
+        return np.asarray(self._linear.predict(inputs) + trees, dtype=np.float32)
 
-    def contributions(self, features: F32) -> tuple[float, F32]:
+    def contributions(self, inputs: RankingInput) -> tuple[float, F32]:
         """Returns the trees' expected score, and TreeSHAP values plus linear contributions."""
-        bias, linear = self._linear.contributions(features)
-        trees = np.asarray(self._model.predict(features, pred_contrib=True, num_threads=1), dtype=np.float64)
+        bias, linear = self._linear.contributions(inputs)
+        trees = np.asarray(self._model.predict(inputs.features, pred_contrib=True, num_threads=1), dtype=np.float64)
         own = float(trees[0, -1]) if len(trees) else 0.0
         return bias + own, (linear + trees[:, :-1]).astype(np.float32)
 
@@ -98,6 +115,7 @@ class GbdtFusion:
         """Writes the linear model's file, and the trees in LightGBM's own text format."""
         self._linear.save(folder)
         self._model.save_model(str(folder / FILE), num_iteration=self._trees)
+        (folder / META).write_text(json.dumps({"lists": self._lists}))
 
     @classmethod
     def load(cls, folder: Path) -> GbdtFusion:
@@ -106,7 +124,8 @@ class GbdtFusion:
         own._linear = LinearFusion.load(folder)
         try:
             own._booster = lightgbm.Booster(model_file=str(folder / FILE))
-        except lightgbm.basic.LightGBMError as error:
+            own._lists = int(json.loads((folder / META).read_text())["lists"])
+        except (lightgbm.basic.LightGBMError, OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptData(f"{FILE} cannot be read") from error
         return own
 
@@ -128,7 +147,7 @@ class GbdtFusion:
             lists.labels,
             group=lists.sizes,
             weight=lists.weights[lists.list_of_row],
-            init_score=self._linear.predict(lists.features).astype(np.float64),
+            init_score=self._linear.model.predict(lists.features).astype(np.float64),
             feature_name=list(names),
             reference=reference,
         )

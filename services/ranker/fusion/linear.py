@@ -1,10 +1,6 @@
-"""A linear model whose weights depend, smoothly, on how much is known of the user.
+"""The gated linear model (`gated.py`), fitted with the listwise softmax loss.
 
-For items that CF knows, score = sum over features j of z_j * (w_j + sum over knots k of g_k * v_kj); for items that
-it does not know, sum of z_j * n_j, and an intercept. z is the standardised value (0 when missing, cut at 4), g are hat
-functions of the history's length that sum to 1. Fitted by L-BFGS with the listwise softmax loss (ListNet, Cao et al.
-2007, top-one form) and L2, preconditioned by the curvature at zero weights. Everything is linear in z for a given user
-and item, so contributions are exact.
+ListNet (Cao et al. 2007), top-one form, with L2, by L-BFGS preconditioned by the curvature at zero weights.
 """
 
 from __future__ import annotations
@@ -14,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy.optimize import minimize
 
+from services.ranker.fusion.gated import GatedLinear
 from shared.errors import CorruptData
 
 if TYPE_CHECKING:
@@ -22,17 +19,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from services.ranker.fusion.base import RankingLists
-    from services.ranker.items.arrays import F32, Mask
+    from services.ranker.fusion.base import RankingInput, RankingLists
+    from services.ranker.items.arrays import F32
 
 FILE = "linear.npz"
-MAX_Z = 4.0
-KNOTS = np.log1p(np.array([1, 4, 10, 40, 200], dtype=np.float32))
-"""Places of the hat functions, log(1 + events)."""
-USER_FEATURES = ("history_events", "history_likes", "history_like_share", "history_mean_rating")
-"""The same for all candidates of a list: they steer the weights and add nothing themselves."""
-GATE, KNOWN = "history_events", "has_cf"
-SAMPLE_ROWS = 20_000
+SAMPLE_ROWS = 8_000
 """Rows, about, that the curvature is estimated from: it only has to be near."""
 
 
@@ -45,12 +36,21 @@ class LinearFusion:
     def __init__(self, l2: float = 30.0, iterations: int = 15) -> None:
         self._l2 = l2
         self._iterations = iterations
-        self._mean: F32 = np.zeros(0, dtype=np.float32)
-        self._scale: F32 = np.ones(0, dtype=np.float32)
-        self._weights: F32 = np.zeros((0, 0), dtype=np.float32)
-        self._gate = 0
-        self._known = 0
+        self._model: GatedLinear | None = None
+        self._lists = 0
         self._learned_from: RankingLists | None = None
+
+    @property
+    def model(self) -> GatedLinear:
+        """What was learned.
+
+        Raises:
+            CorruptData: nothing was.
+
+        """
+        if self._model is None:
+            raise CorruptData("the linear fusion has not been fitted")
+        return self._model
 
     def fit(self, train: RankingLists, validation: RankingLists, names: Sequence[str]) -> None:
         """Learns the weights; `validation` is not needed: the loss is convex and the L2 fixed."""
@@ -61,83 +61,48 @@ class LinearFusion:
         """Learns the weights from all lists; does nothing for the very lists that it learned from last."""
         if lists is self._learned_from:
             return
-        self._gate, self._known = names.index(GATE), names.index(KNOWN)
-        used = np.array([name not in (*USER_FEATURES, KNOWN) for name in names])
-        seen = ~np.isnan(lists.features)
-        counts = np.maximum(seen.sum(axis=0), 1)
-        mean = np.where(seen, lists.features, 0).sum(axis=0, dtype=np.float64) / counts
-        variance = (np.where(seen, lists.features - mean, 0) ** 2).sum(axis=0, dtype=np.float64) / counts
-        self._mean = mean.astype(np.float32)
-        self._scale = np.where(used, 1 / np.maximum(np.sqrt(variance), 1e-4), 0).astype(np.float32)
-        values = self._standard(lists.features)
-        values[:, ~used] = 0
-        # `has_cf` stands for the intercept: 1 where CF does not know the item.
-        known = lists.features[:, self._known] > 0
-        values[:, self._known] = ~known
-        gates = self._gates(lists.features, known)
-        self._weights = _fit_softmax(values, gates, lists, self._l2, self._iterations)
-        self._learned_from = lists
+        start = GatedLinear.of(lists.features, names)
+        self._model = start.with_weights(fit_softmax(start, lists, self._l2, self._iterations))
+        self._learned_from, self._lists = lists, len(lists.sizes)
 
-    def predict(self, features: F32) -> F32:
+    def update(self, lists: RankingLists, names: Sequence[str]) -> None:
+        """Moves the weights to what the new lists say, held back by as many lists as have been learned from."""
+        del names
+        if lists is self._learned_from:
+            return
+        moved = fit_softmax(self.model, lists, self._l2, self._iterations, known_lists=self._lists)
+        self._model = self.model.with_weights(moved)
+        self._learned_from, self._lists = lists, self._lists + len(lists.sizes)
+
+    def predict(self, inputs: RankingInput) -> F32:
         """Returns scores; see `FusionFunction`."""
-        return np.asarray(self.contributions(features)[1].sum(axis=1), dtype=np.float32)
+        return self.model.predict(inputs.features)
 
-    def contributions(self, features: F32) -> tuple[float, F32]:
+    def contributions(self, inputs: RankingInput) -> tuple[float, F32]:
         """Returns 0 and what each feature adds; `has_cf` carries the intercept of items that CF does not know."""
-        known = features[:, self._known] > 0
-        values = self._standard(features)
-        values[:, self._known] = ~known
-        return 0.0, values * (self._gates(features, known) @ self._weights)
+        return 0.0, self.model.contributions(inputs.features)
 
     def save(self, folder: Path) -> None:
         """Writes one file."""
-        np.savez(
-            folder / FILE,
-            mean=self._mean,
-            scale=self._scale,
-            weights=self._weights,
-            places=np.array([self._gate, self._known]),
-        )
+        self.model.save(folder / FILE, lists=np.array(self._lists))
 
     @classmethod
     def load(cls, folder: Path) -> LinearFusion:
         """Reads what `save` wrote; see `FusionFunction`."""
         own = cls()
-        try:
-            with np.load(folder / FILE) as stored:
-                own._mean, own._scale, own._weights = stored["mean"], stored["scale"], stored["weights"]
-                own._gate, own._known = (int(place) for place in stored["places"])
-        except (OSError, ValueError, KeyError) as error:
-            raise CorruptData(f"{FILE} cannot be read") from error
+        own._model, more = GatedLinear.load(folder / FILE)
+        own._lists = int(more.get("lists", np.array(0)))
         return own
 
-    def _standard(self, features: F32) -> F32:
-        values = np.clip((features - self._mean) * self._scale, -MAX_Z, MAX_Z)
-        return np.asarray(np.nan_to_num(values, nan=0.0), dtype=np.float32)
 
-    def _gates(self, features: F32, known: Mask) -> F32:
-        """Returns how much each row of weights counts: float32 (n, knots + 2), for known items first."""
-        own = known[:, None].astype(np.float32)
-        return np.hstack([own, own * _hats(features[:, self._gate]), 1 - own])
-
-
-def _hats(gate: F32) -> F32:
-    """Returns the hat functions on `KNOTS`: float32 (n, knots), each row with sum 1."""
-    inside = np.clip(np.nan_to_num(gate, nan=0.0), KNOTS[0], KNOTS[-1])
-    right = np.clip(np.searchsorted(KNOTS, inside), 1, len(KNOTS) - 1)
-    share = (inside - KNOTS[right - 1]) / (KNOTS[right] - KNOTS[right - 1])
-    hats = np.zeros((len(gate), len(KNOTS)), dtype=np.float32)
-    every = np.arange(len(gate))
-    hats[every, right - 1] = 1 - share
-    hats[every, right] = share
-    return hats
-
-
-def _fit_softmax(values: F32, gates: F32, lists: RankingLists, l2: float, iterations: int) -> F32:
+def fit_softmax(model: GatedLinear, lists: RankingLists, l2: float, iterations: int, known_lists: int = 0) -> F32:
     """Returns weights, float32 (gates, features), that minimise the softmax loss.
 
-    The loss is the mean over lists of -sum p log softmax(score), p the labels at sum 1, plus l2 / 2n |w|^2.
+    The loss is the mean over lists of -sum p log softmax(score), p the labels at sum 1, plus l2 / 2n |w|^2. With
+    `known_lists`, the second term is what that many lists said: their curvature, taken to be that of the new ones,
+    around the weights that were learned from them (the Laplace approximation).
     """
+    values, gates = model.design(lists.features)
     starts, of_row, count = lists.starts, lists.list_of_row, len(lists.sizes)
     positives = np.maximum(np.add.reduceat(lists.labels, starts), 1)
     weights = lists.weights * np.sqrt(positives)
@@ -147,9 +112,11 @@ def _fit_softmax(values: F32, gates: F32, lists: RankingLists, l2: float, iterat
     shape = (gates.shape[1], values.shape[1])
     # The features say much the same, so the plain loss is a narrow valley. In u, with w = root^-T u, it is round.
     root = np.linalg.cholesky(
-        _curvature(values, gates, lists.sizes, weights) + l2 / count * np.eye(shape[0] * shape[1])
+        curvature(values, gates, lists.sizes, weights) + l2 / count * np.eye(shape[0] * shape[1])
     )
     unrooted = np.linalg.inv(root)
+    before = model.weights.astype(np.float64).ravel() @ root
+    held = known_lists / count
 
     def loss(moved: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         flat = moved @ unrooted
@@ -158,17 +125,19 @@ def _fit_softmax(values: F32, gates: F32, lists: RankingLists, l2: float, iterat
         top = np.maximum.reduceat(scores, starts)
         raised = np.exp(scores - top[of_row])
         total = np.add.reduceat(raised, starts)
-        value = float(weights @ (np.log(total) + top) - wanted @ scores)
+        value = float(weights @ (np.log(total) + top) - wanted @ scores) / count
         rest = raised * (weights / total)[of_row] - wanted
-        slope = ((gates * rest[:, None]).T @ values).astype(np.float64).ravel()
-        return value / count + 0.5 * l2 / count * float(flat @ flat), unrooted @ (slope / count + l2 / count * flat)
+        slope = unrooted @ ((gates * rest[:, None]).T @ values).astype(np.float64).ravel() / count
+        if known_lists:
+            away = moved - before
+            return value + 0.5 * held * float(away @ away), slope + held * away
+        return value + 0.5 * l2 / count * float(flat @ flat), slope + unrooted @ (l2 / count * flat)
 
-    start = np.zeros(shape[0] * shape[1])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+    found = minimize(loss, before, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
     return np.asarray(found.x @ unrooted, dtype=np.float32).reshape(shape)
 
 
-def _curvature(values: F32, gates: F32, sizes: NDArray[np.int64], weights: F32) -> NDArray[np.float64]:
+def curvature(values: F32, gates: F32, sizes: NDArray[np.int64], weights: F32) -> NDArray[np.float64]:
     """Returns the Hessian of the loss at zero weights, float64 (gates * features, gates * features), from a sample.
 
     There it is the weighted mean over lists of the covariance of gates x values within a list.

@@ -102,6 +102,22 @@ class Popularity:
         counts[:, rows < 0] = 0
         return counts
 
+    def first_and_last(self, rows: NDArray[np.intp], end: int) -> NDArray[np.float64]:
+        """Returns when n rows had their first and their newest positive up to second `end`: float64 (2, n), seconds.
+
+        NaN where there was none. The newest few thousand, that are not settled yet, are not counted.
+        """
+        keys = self._sorted[0]
+        out = np.full((2, len(rows)), np.nan)
+        if not len(keys):
+            return out
+        known = np.maximum(rows, 0).astype(np.int64) * _SHIFT
+        begin, after = np.searchsorted(keys, np.stack([known, known + max(end + 1, 0)]))
+        found = (after > begin) & (rows >= 0)
+        out[0, found] = keys[begin[found]] - known[found]
+        out[1, found] = keys[after[found] - 1] - known[found]
+        return out
+
     def take(self, column: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Returns a column's values at n rows, 0 where nothing was counted."""
         return take_rows(column, rows, 0)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.registry import fusion_class
 from services.ranker.items.table import ItemTable
-from services.ranker.nouns import VersionNote
+from services.ranker.nouns import GatePoint, VersionNote
 from shared.errors import CorruptData, ModelMismatch, NotFound
 
 if TYPE_CHECKING:
@@ -33,13 +33,17 @@ TABLE_FOLDER = "items"
 
 @dataclass(frozen=True)
 class RankerModel:
-    """A loaded version. `validation[fusion][metric]` is what was measured when it was trained."""
+    """A loaded version. `validation[fusion][metric]` is what was measured when it was trained.
+
+    `gates[fusion]`: what each group of features moves in it.
+    """
 
     note: VersionNote
     fusions: Mapping[str, FusionFunction]
     default: str
     validation: Mapping[str, Mapping[str, float]]
     table: ItemTable
+    gates: Mapping[str, Sequence[GatePoint]] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -65,15 +69,29 @@ class RankerModel:
         return found
 
 
+@dataclass(frozen=True)
+class ModelNotes:
+    """What is published of a version beside its fusions; fields as in `RankerModel`."""
+
+    default: str
+    validation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    gates: Mapping[str, Sequence[GatePoint]] = field(default_factory=dict)
+
+
 def save_model(
     folder: Path,
     fusions: Mapping[str, FusionFunction],
-    default: str,
-    validation: Mapping[str, Mapping[str, float]],
+    notes: ModelNotes,
     table: ItemTable,
 ) -> None:
     """Writes all files of a version into `folder`."""
-    content = {"features": NAMES, "fusions": sorted(fusions), "default": default, "validation": validation}
+    content = {
+        "features": NAMES,
+        "fusions": sorted(fusions),
+        "default": notes.default,
+        "validation": notes.validation,
+        "gates": {name: [asdict(point) for point in points] for name, points in notes.gates.items()},
+    }
     (folder / MODEL_FILE).write_text(json.dumps(content, indent=2))
     for name, fusion in fusions.items():
         own = folder / FUSION_FOLDER / name
@@ -106,7 +124,15 @@ def load_model(loaded: Loaded, preferences: PreferenceRules, default_variant: st
         default=default_variant if default_variant in fusions else default,
         validation=content.get("validation", {}),
         table=table,
+        gates=_gates(content.get("gates", {}), loaded.manifest.version),
     )
+
+
+def _gates(stored: Mapping[str, Sequence[Mapping[str, Any]]], version: str) -> dict[str, list[GatePoint]]:
+    try:
+        return {name: [GatePoint(**point) for point in points] for name, points in stored.items()}
+    except TypeError as error:
+        raise CorruptData(f"ranker {version} cannot be read") from error
 
 
 def note_of(manifest: Manifest, *, is_current: bool = False) -> VersionNote:

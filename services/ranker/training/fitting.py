@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.registry import new_fusions
-from services.ranker.training.lists import stacked, thinned
+from services.ranker.training.gate import gate_points
+from services.ranker.training.learned import stacked, thinned
 from services.ranker.training.metrics import mean_ndcg
 from shared.data.folds import ListKind
-from shared.data.splits import Protocol, hidden_fifth
+from shared.data.splits import Protocol
 from shared.errors import ModelNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from services.ranker.fusion.base import FusionFunction
-    from services.ranker.training.lists import LearnedList
-    from shared.telemetry.progress import JobProgress
+    from services.ranker.fusion.base import FitContext, FusionFunction
+    from services.ranker.items.table import ItemTable
+    from services.ranker.nouns import GatePoint
+    from services.ranker.training.learned import LearnedList
 
-MAX_NEGATIVES = 100
-"""Rows per list that were not relevant; the others are left out of fitting, not of measuring."""
 CHOSEN_BY = {
     Protocol.WARM: ListKind.WARM,
     Protocol.NEW_ITEMS: ListKind.NEW_ITEMS,
@@ -35,56 +33,109 @@ CHOSEN_BY = {
 
 @dataclass(frozen=True)
 class Trained:
-    """Fitted fusion models; `validation[fusion][metric]` was measured on users that were not learned from."""
+    """Fitted fusion models; `validation[fusion][metric]` was measured on users that were not learned from.
+
+    `gates[fusion]`: what each group of features moves, by length of history and by popularity.
+    """
 
     fusions: dict[str, FusionFunction]
     default: str
     validation: dict[str, dict[str, float]]
+    gates: dict[str, list[GatePoint]] = field(default_factory=dict)
 
 
 def train(
-    protocol: Protocol, names: Sequence[str], lists: Sequence[LearnedList], default: str, progress: JobProgress
+    protocol: Protocol,
+    names: Sequence[str],
+    lists: Sequence[LearnedList],
+    default: str,
+    context: FitContext,
+    table: ItemTable | None = None,
 ) -> Trained:
-    """Returns the named fusion models: fitted on four fifths of the users, measured on the rest, refitted on all.
+    """Returns the named fusion models: fitted on the lists that are not held, measured on those that are, refitted on all.
 
-    `default` is the variant to use when it is among them; else the best on validation.
+    `default` is the variant to use when it is among them; else the best on validation. `table` has the items' vectors.
 
     Raises:
         ModelNotReady: too few lists to learn from.
 
     """
-    held = hidden_fifth({one.user_id for one in lists})
-    kept = [one for one in lists if one.user_id in held]
-    random = np.random.default_rng(0)
-    thin = [thinned(one, MAX_NEGATIVES, random) for one in lists]
-    learned = [one for one in thin if one.user_id not in held]
+    kept = [one for one in lists if one.held]
+    thin = [thinned(one) for one in lists]
+    learned = [one for one in thin if not one.held]
     if not learned or not kept:
         raise ModelNotReady(
             "too few users liked something after most of their history to learn an order from: import more events"
         )
-    train_lists, everything = stacked(learned), stacked(thin)
-    validation = stacked([one for one in thin if one.user_id in held])
-    fusions = new_fusions(names)
+    train_lists, everything = stacked(learned, table), stacked(thin, table)
+    validation = stacked([one for one in thin if one.held], table)
+    fusions = new_fusions(names, context)
     measured: dict[str, dict[str, float]] = {}
+    progress = context.progress
     # All are fitted before any is refitted: they may share parts, and each is measured with what it was fitted to.
     for turn, (name, fusion) in enumerate(fusions.items()):
         progress.update("train", turn, 2 * len(names))
         fusion.fit(train_lists, validation, NAMES)
-        measured[name] = measure(fusion, kept)
+        measured[name] = measure(fusion, kept, table)
     for turn, fusion in enumerate(fusions.values()):
         progress.update("train", len(names) + turn, 2 * len(names))
         fusion.refit(everything, NAMES)
     progress.update("train", 2 * len(names), 2 * len(names))
+    gates = _gates(fusions, kept, table)
+    return Trained(fusions, default if default in fusions else _best(protocol, measured), measured, gates)
+
+
+def update(
+    protocol: Protocol,
+    load: Callable[[], Mapping[str, FusionFunction]],
+    lists: Sequence[LearnedList],
+    default: str,
+    context: FitContext,
+    table: ItemTable | None = None,
+) -> Trained:
+    """Returns published fusions after they have gone on learning from new lists; as `train` besides.
+
+    `load` returns them anew each time: once to be measured on held lists, once to learn from all.
+
+    Raises:
+        ModelNotReady: too few lists to learn from.
+
+    """
+    kept = [one for one in lists if one.held]
+    thin = [thinned(one) for one in lists]
+    learned = [one for one in thin if not one.held]
+    if not learned or not kept:
+        raise ModelNotReady("too few users liked something since then to go on from: train without a warm start")
+    judged, fusions = dict(load()), dict(load())
+    measured: dict[str, dict[str, float]] = {}
+    for turn, name in enumerate(fusions):
+        context.progress.update("update", turn, len(fusions))
+        judged[name].update(stacked(learned, table), NAMES)
+        measured[name] = measure(judged[name], kept, table)
+        fusions[name].update(stacked(thin, table), NAMES)
+    context.progress.update("update", len(fusions), len(fusions))
+    gates = _gates(fusions, kept, table)
+    return Trained(fusions, default if default in fusions else _best(protocol, measured), measured, gates)
+
+
+def _gates(
+    fusions: Mapping[str, FusionFunction], lists: Sequence[LearnedList], table: ItemTable | None
+) -> dict[str, list[GatePoint]]:
+    return {name: gate_points(fusion, lists, table) for name, fusion in fusions.items()}
+
+
+def _best(protocol: Protocol, measured: Mapping[str, Mapping[str, float]]) -> str:
     decisive = f"ndcg@10 {CHOSEN_BY[protocol].value}"
-    best = max(names, key=lambda name: measured[name].get(decisive, measured[name]["ndcg@10"]))
-    return Trained(fusions, default if default in fusions else best, measured)
+    return max(measured, key=lambda name: measured[name].get(decisive, measured[name]["ndcg@10"]))
 
 
-def measure(fusion: FusionFunction, lists: Sequence[LearnedList]) -> dict[str, float]:
+def measure(
+    fusion: FusionFunction, lists: Sequence[LearnedList], table: ItemTable | None = None
+) -> dict[str, float]:
     """Returns NDCG@10 over all lists as "ndcg@10", and over each kind of list that there is ("ndcg@10 warm")."""
-    found = {"ndcg@10": mean_ndcg(fusion, lists)}
+    found = {"ndcg@10": mean_ndcg(fusion, lists, table)}
     for kind in ListKind:
-        value = mean_ndcg(fusion, [one for one in lists if one.kind is kind])
+        value = mean_ndcg(fusion, [one for one in lists if one.kind is kind], table)
         if not math.isnan(value):
             found[f"ndcg@10 {kind.value}"] = value
     return found

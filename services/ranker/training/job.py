@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.ranker.features.registry import NAMES
-from services.ranker.fusion.registry import fusion_class
-from services.ranker.models.model import KIND, readable_manifests, save_model
-from services.ranker.training.fitting import train
+from services.ranker.fusion.registry import check_fusions
+from services.ranker.models.model import KIND, ModelNotes, readable_manifests, save_model
+from services.ranker.training.fitting import train, update
+from services.ranker.training.leak import check_no_leak
 from services.ranker.training.lists import ListMaker, drafts, evenly
 from services.ranker.training.tables import base_table, with_counts
 from services.ranker.training.vectors import TextVectors
 from services.ranker.training.versions import choose_versions
+from services.ranker.training.warm_start import Beginning
 from shared.data.folds import training_folds, visible_events
 from shared.data.item_evidence import ItemReviews, review_texts
-from shared.data.splits import Stage
+from shared.data.splits import Stage, hidden_fifth
 from shared.data.texts import item_text
 from shared.errors import CorruptData, ModelMismatch, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from services.ranker.fusion.base import FitContext
     from services.ranker.items.table import ItemTable
     from services.ranker.ports import CandidateFinder, TextEncoder
     from services.ranker.settings import RankerSettings
     from services.ranker.training.fitting import Trained
-    from services.ranker.training.lists import LearnedList
+    from services.ranker.training.learned import LearnedList
     from services.ranker.training.versions import CandidateVersions
     from shared.artifacts import ArtifactStore, Manifest
     from shared.data import splits
     from shared.data.log import LogSnapshot
     from shared.data.nouns import Event
-    from shared.telemetry.progress import JobProgress
 
 INFO_TIMEOUT_S = 10.0
 
@@ -49,44 +51,63 @@ class TrainingJob:
     encoder: TextEncoder
     read_snapshot: Callable[[int], Awaitable[LogSnapshot]]
     store: ArtifactStore
-    progress: JobProgress
+    context: FitContext
 
-    async def run(self, protocol: splits.Protocol, fusions: Sequence[str]) -> list[Manifest]:
+    async def run(
+        self, protocol: splits.Protocol, fusions: Sequence[str], *, warm_start: bool = False
+    ) -> list[Manifest]:
         """Returns the manifests of what was published; for warm the last one is CURRENT.
+
+        With `warm_start` the fusions of the newest published version go on learning, from the lists of users with
+        events since then alone.
 
         Raises:
             ModelNotReady: candidates lacks versions of the protocol, or there is nothing to learn from.
+            LeakFound: labels could have been seen.
+            TrainingPackageMissing: what only the training of a fusion needs is not installed.
             ModelMismatch: the candidates versions were trained with other folds or another encoder.
             NotFound: a fusion of that name does not exist.
             DependencyUnavailable: a neighbour does not answer.
 
         """
-        for name in fusions:
-            fusion_class(name)
+        check_fusions(fusions)
         versions = choose_versions((await self.finder.info(INFO_TIMEOUT_S)).versions, protocol)
         snapshot = await self.read_snapshot(versions.sequence)
+        beginning = await self._beginning(protocol, snapshot) if warm_start else None
         rules = self.settings.preferences
         counting = [event for event in snapshot.events if rules.counts(event)]
         visible = visible_events(protocol, counting, lambda event: rules.signal(event) > 0)
-        texts = TextVectors(self.encoder, self.progress, self.settings.embedding_version)
+        texts = TextVectors(self.encoder, self.context.progress, self.settings.embedding_version)
         await texts.add(item_text(item) for item in snapshot.items.values())
         base = base_table(snapshot.items, texts, rules)
-        lists = await self._lists(versions, snapshot, visible, base, texts)
-        trained = await asyncio.to_thread(train, protocol, fusions, lists, self.settings.default_variant, self.progress)
+        users = None if beginning is None else beginning.users
+        lists = await self._lists(versions, snapshot, visible, base, texts, users)
+        default = self.settings.default_variant
+        if beginning is None:
+            trained = await asyncio.to_thread(train, protocol, fusions, lists, default, self.context, base)
+        else:
+            trained = await asyncio.to_thread(update, protocol, beginning.load, lists, default, self.context, base)
         seen = {Stage.TEST: visible, Stage.SERVING: counting}
         published = []
         for turn, stage in enumerate(versions.targets):
-            self.progress.update("publish", turn, len(versions.targets))
+            self.context.progress.update("publish", turn, len(versions.targets))
             await texts.add(review_texts([ItemReviews.of(seen[stage])]))
             table = with_counts(base, seen[stage], texts)
             lineage = {"candidates": versions.targets[stage].version, "embedding": base.embedding_version}
             labels = {"protocol": protocol.value, "stage": stage.value}
             data: dict[str, object] = {"sequence": versions.sequence, "cursor": snapshot.cursor}
             data |= {"events": len(seen[stage]), "items": len(table.ids), "lists": len(lists)}
+            data |= {} if beginning is None else {"warm_start_of": beginning.version}
             published.append(await asyncio.to_thread(self._publish, trained, table, lineage, labels, data))
             await asyncio.to_thread(self._prune, labels)
-        self.progress.update("publish", len(published), len(published))
+        self.context.progress.update("publish", len(published), len(published))
         return published
+
+    async def _beginning(self, protocol: splits.Protocol, snapshot: LogSnapshot) -> Beginning:
+        """Returns the version that a warm start goes on from, and whose lists have changed since."""
+        manifest = await asyncio.to_thread(Beginning.newest, self.store, protocol)
+        before = await self.read_snapshot(int(manifest.data.get("sequence", 0)))
+        return await asyncio.to_thread(Beginning.of, self.store, manifest, before, snapshot, self.settings.preferences)
 
     async def _lists(
         self,
@@ -95,20 +116,26 @@ class TrainingJob:
         visible: Sequence[Event],
         base: ItemTable,
         texts: TextVectors,
+        users: frozenset[str] | None,
     ) -> list[LearnedList]:
+        """Returns the lists of all folds; with `users`, those of these users alone."""
         rules = self.settings.preferences
         folds = list(training_folds(visible, lambda event: rules.signal(event) > 0))
+        check_no_leak(folds)
+        if users is not None:
+            folds = [replace(fold, lists=tuple(one for one in fold.lists if one.user_id in users)) for fold in folds]
         lacking = sorted({fold.name for fold in folds if fold.lists} - versions.folds.keys())
         if lacking:
             raise ModelMismatch(f"candidates was trained without the folds {', '.join(lacking)}: train it again")
         share = min(self.settings.training_lists / max(sum(len(fold.lists) for fold in folds), 1), 1.0)
         chosen = {fold.name: evenly(fold.lists, share) for fold in folds}
+        held = hidden_fifth({one.user_id for own in chosen.values() for one in own})
         total, done = sum(len(own) for own in chosen.values()), 0
 
         def on_done(count: int) -> None:
             nonlocal done
             done += count
-            self.progress.update("lists", done, total)
+            self.context.progress.update("lists", done, total)
 
         def text_of(item_id: str) -> str:
             item = snapshot.items.get(item_id)
@@ -125,7 +152,9 @@ class TrainingJob:
             )
             await texts.add(review_texts([ItemReviews.of(fold.training)]))
             table = with_counts(base, fold.training, texts)
-            maker = ListMaker(self.finder, table, texts, text_of, profile_texts=self.settings.profile_texts)
+            maker = ListMaker(
+                self.finder, table, texts, text_of, profile_texts=self.settings.profile_texts, held=held
+            )
             await texts.add(text for draft in wanted for text in maker.texts_of(draft))
             lists += await maker.make(wanted, on_done)
         return lists
@@ -142,7 +171,8 @@ class TrainingJob:
             f"{name} {metric}": value for name, own in trained.validation.items() for metric, value in own.items()
         }
         with tempfile.TemporaryDirectory(prefix="ranker-") as folder:
-            save_model(Path(folder), trained.fusions, trained.default, trained.validation, table)
+            notes = ModelNotes(trained.default, trained.validation, trained.gates)
+            save_model(Path(folder), trained.fusions, notes, table)
             return self.store.publish(
                 KIND,
                 Path(folder),

@@ -7,26 +7,27 @@ model, as answers do while the embedding service is down.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ranker.features.compute import FeatureInputs, compute
-from services.ranker.features.profile import TextProfile, UserProfile
-from services.ranker.features.registry import NAMES
-from services.ranker.fusion.base import RankingLists
+from services.ranker.features.compute import FeatureInputs, ranking_input
+from services.ranker.features.language import JudgedVectors
+from services.ranker.features.profile import TextProfile, UserProfile, review_count
 from services.ranker.nouns import CandidateQuery
 from services.ranker.together import together
+from services.ranker.training.learned import LearnedList, thinned
 from shared.data.folds import ListKind
 from shared.data.limits import MAX_CANDIDATES
-from shared.data.nouns import HistoryEvent, SeenPolicy
+from shared.data.nouns import EventType, HistoryEvent, SeenPolicy
 from shared.data.texts import profile_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from services.ranker.fusion.base import RankingInput
     from services.ranker.items.arrays import F32
     from services.ranker.items.table import ItemTable
     from services.ranker.nouns import CandidateTable
@@ -39,7 +40,17 @@ FIND_TIMEOUT_S = 120.0
 BATCH = 25
 CONCURRENCY = 2
 JUST_AFTER = timedelta(seconds=1)
+NEXT_DAY = timedelta(days=1)
 NO_LANGUAGE_MODEL_EVERY = 12
+NEXT_DAY_EVERY = 5
+"""One of this many lists is asked a day after the history ends: outside of the session."""
+RATING = "rating"
+RATED = frozenset({EventType.RATING, EventType.REVIEW})
+HEADS: Mapping[str, frozenset[EventType]] = {
+    "click": frozenset({EventType.CLICK, EventType.VIEW}),
+    "purchase": frozenset({EventType.PURCHASE, EventType.ADD_TO_CART}),
+}
+"""Event types that each outcome is read from."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +60,6 @@ class Draft:
     list: TrainingList
     query: CandidateQuery
     language_model: bool
-
-
-@dataclass(frozen=True)
-class LearnedList:
-    """One list to learn from: features float32 (n, features), labels float32 (n,), both liked and not."""
-
-    kind: ListKind
-    user_id: str
-    features: F32
-    labels: F32
 
 
 def drafts(lists: Sequence[TrainingList], *, version: str, k: int, history_limit: int) -> list[Draft]:
@@ -74,7 +75,7 @@ def drafts(lists: Sequence[TrainingList], *, version: str, k: int, history_limit
             seen_policy=SeenPolicy.HIDE_ALL_SEEN,
             score_item_ids=pool,
             model_version=version,
-            as_of=history[-1].timestamp + JUST_AFTER,
+            as_of=history[-1].timestamp + (NEXT_DAY if turn % NEXT_DAY_EVERY == NEXT_DAY_EVERY - 1 else JUST_AFTER),
         )
         if one.pool is None or pool:
             out.append(Draft(one, query, language_model=turn % NO_LANGUAGE_MODEL_EVERY != 0))
@@ -102,12 +103,15 @@ class ListMaker:
         text_of: Callable[[str], str],
         *,
         profile_texts: int,
+        held: frozenset[str] = frozenset(),
     ) -> None:
+        """Lists of the users in `held` keep all their rows: they are measured on."""
         self._finder = finder
         self._table = table
         self._texts = texts
         self._text_of = text_of
         self._profile_texts = profile_texts
+        self._held = held
 
     async def make(self, wanted: Sequence[Draft], on_done: Callable[[int], None]) -> list[LearnedList]:
         """Returns the lists that hold both relevant and other items, in order. `on_done(n)`: n more are done.
@@ -139,23 +143,43 @@ class ListMaker:
         for draft, answer in zip(batch, answers, strict=True):
             labels = np.isin(answer.item_ids, list(draft.list.relevant)).astype(np.float32)
             if labels.any() and not labels.all():
-                features = self._features(draft, answer)
-                made.append(LearnedList(draft.list.kind, draft.list.user_id, features, labels))
+                made.append(self._list(draft, answer, labels))
         return made
 
-    def _features(self, draft: Draft, answer: CandidateTable) -> F32:
+    def _list(self, draft: Draft, answer: CandidateTable, labels: F32) -> LearnedList:
+        table, one = self._table, draft.list
+        profile = UserProfile.of(draft.query.history, table.preferences)
+        made = self._input(draft, answer, profile)
+        rows = table.find(answer.item_ids)
+        judged = JudgedVectors.of(table, profile)
+        vectors = {"items": rows, "history": judged.rows, "weights": judged.weights} if draft.language_model else {}
+        whole = LearnedList(
+            one.kind,
+            one.user_id,
+            made.features,
+            labels,
+            outcomes=outcomes_of(one.later, answer.item_ids),
+            held=one.user_id in self._held,
+            **vectors,
+        )
+        # Only now: places and relative scores are within the whole list.
+        return whole if whole.held else thinned(whole)
+
+    def _input(self, draft: Draft, answer: CandidateTable, profile: UserProfile) -> RankingInput:
         table = self._table
-        vectors = [self._texts.get(text) for text in self.texts_of(draft)]
-        known = [vector for vector in vectors if vector is not None]
+        reviews = review_count(profile.reviews, self._profile_texts)
+        found = [self._texts.get(text) for text in self.texts_of(draft)]
+        known = [vector for vector in found if vector is not None]
         texts = None
         if known:
-            texts = TextProfile(table.centre_off(np.stack(known), np.ones(len(known), dtype=np.bool_)))
+            own = sum(vector is not None for vector in found[:reviews])
+            texts = TextProfile(table.centre_off(np.stack(known), np.ones(len(known), dtype=np.bool_)), own)
         at = draft.query.as_of
-        return compute(
+        return ranking_input(
             FeatureInputs(
                 table=table,
                 candidates=answer,
-                profile=UserProfile.of(draft.query.history, table.preferences),
+                profile=profile,
                 texts=texts,
                 at_second=0 if at is None else int(at.timestamp()),
                 language_model=draft.language_model,
@@ -163,25 +187,22 @@ class ListMaker:
         )
 
 
-def thinned(one: LearnedList, max_negatives: int, random: np.random.Generator) -> LearnedList:
-    """Returns the list with at most `max_negatives` rows that were not relevant, drawn at random."""
-    negatives = np.flatnonzero(one.labels == 0)
-    if len(negatives) <= max_negatives:
-        return one
-    drawn = random.choice(negatives, max_negatives, replace=False)
-    rows = np.sort(np.concatenate([np.flatnonzero(one.labels > 0), drawn]))
-    return replace(one, features=one.features[rows], labels=one.labels[rows])
+def outcomes_of(later: Iterable[Event], item_ids: Sequence[str]) -> dict[str, F32]:
+    """Returns what the user did with each item later, by head, where events of that kind are known at all.
 
-
-def stacked(lists: Sequence[LearnedList]) -> RankingLists:
-    """Returns the lists as arrays."""
-    empty = np.zeros((0, len(NAMES)), dtype=np.float32)
-    return RankingLists(
-        features=np.concatenate([empty, *(one.features for one in lists)]),
-        labels=np.concatenate([empty[:, 0], *(one.labels for one in lists)]),
-        sizes=np.array([len(one.labels) for one in lists], dtype=np.int64),
-        weights=np.ones(len(lists), dtype=np.float32),
-    )
+    "click" and "purchase": float32 (n,), 0 or 1. "rating": float32 (n,), NaN where the user did not rate.
+    """
+    events = list(later)
+    kinds = {event.type for event in events}
+    out: dict[str, F32] = {}
+    for head, wanted in HEADS.items():
+        if kinds & wanted:
+            done = {event.item_id for event in events if event.type in wanted}
+            out[head] = np.array([item_id in done for item_id in item_ids], dtype=np.float32)
+    ratings = {event.item_id: event.value for event in events if event.type in RATED and event.value is not None}
+    if ratings:
+        out[RATING] = np.array([ratings.get(item_id, np.nan) for item_id in item_ids], dtype=np.float32)
+    return out
 
 
 def _history(events: Iterable[Event]) -> tuple[HistoryEvent, ...]:

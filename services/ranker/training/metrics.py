@@ -10,21 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.ranker.fusion.base import FusionFunction
-    from services.ranker.training.lists import LearnedList
+    from services.ranker.items.arrays import F32
+    from services.ranker.items.table import ItemTable
+    from services.ranker.training.learned import LearnedList
 
 DEPTH = 10
 
 
-def mean_ndcg(fusion: FusionFunction, lists: Sequence[LearnedList]) -> float:
+def mean_ndcg(fusion: FusionFunction, lists: Sequence[LearnedList], table: ItemTable | None = None) -> float:
     """Returns the mean NDCG@10 of the lists with binary gains, within the lists' candidates; NaN without lists."""
     if not lists:
         return float("nan")
-    return float(np.mean([_ndcg(fusion, one) for one in lists]))
+    return float(np.mean([ndcg(fusion.predict(one.input(table)), one.labels) for one in lists]))
 
 
-def _ndcg(fusion: FusionFunction, one: LearnedList) -> float:
+def ndcg(scores: F32, labels: F32) -> float:
+    """Returns the NDCG@10 of one list with binary gains; both float32 (n,), of at least one liked row."""
     discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
-    order = np.argsort(-fusion.predict(one.features), kind="stable")[:DEPTH]
-    gains = one.labels[order]
-    best = min(int(one.labels.sum()), DEPTH)
+    gains = labels[np.argsort(-scores, kind="stable")[:DEPTH]]
+    best = min(int(labels.sum()), DEPTH)
     return float((gains * discounts[: len(gains)]).sum() / discounts[:best].sum())

@@ -8,9 +8,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from services.ranker.features.compute import FeatureInputs, compute, place_in_list, relative_in_list
+from services.ranker.features.compute import FeatureInputs, compute, ranking_input
 from services.ranker.features.profile import TextProfile, UserProfile
 from services.ranker.features.registry import FEATURES, INDEX, LANGUAGE_MODEL, NAMES
+from services.ranker.features.sources import place_in_list, relative_in_list
 from services.ranker.nouns import CandidateTable
 from shared.data.nouns import EventType, Item, Temperature
 from shared.data.texts import profile_texts

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ranker.features.compute import FeatureInputs, compute
+from services.ranker.features.compute import FeatureInputs, ranking_input
 from services.ranker.features.registry import CF, FEATURES, NAMES, TEXT
 from services.ranker.pipeline.call import POPULAR
 
 if TYPE_CHECKING:
-    from services.ranker.fusion.base import FusionFunction
+    from services.ranker.fusion.base import FusionFunction, RankingInput
     from services.ranker.items.arrays import F32
     from services.ranker.nouns import CandidateTable
     from services.ranker.pipeline.call import Call
@@ -25,11 +25,11 @@ _IN_TEXT = np.array([feature.group == TEXT for feature in FEATURES])
 
 @dataclass(frozen=True)
 class Scored:
-    """Candidates with scores, float32 (n,). `features` (n, features) is None when no fusion took part."""
+    """Candidates with scores, float32 (n,). `inputs` is None when no fusion took part."""
 
     candidates: CandidateTable
     scores: F32
-    features: F32 | None
+    inputs: RankingInput | None
     fusion: FusionFunction | None
 
 
@@ -72,16 +72,16 @@ def score(call: Call, candidates: CandidateTable) -> Scored:
             language_model=call.language_model,
         )
         fusion = call.model.fusion(call.question.variant)
-        features = compute(inputs)
-        scores = fusion.predict(features) if len(features) else np.zeros(0, dtype=np.float32)
-        return Scored(candidates, scores, features, fusion)
+        read = ranking_input(inputs)
+        scores = fusion.predict(read) if len(read) else np.zeros(0, dtype=np.float32)
+        return Scored(candidates, scores, read, fusion)
 
 
 def parts_of(scored: Scored, places: list[int]) -> Parts:
     """Returns what makes the scores of the candidates at `places`; without a fusion all of it is bias-free nothing."""
-    if scored.fusion is None or scored.features is None or not places:
+    if scored.fusion is None or scored.inputs is None or not places:
         empty = np.zeros((len(places), len(NAMES)), dtype=np.float32)
         return Parts(0.0, empty, np.full_like(empty, np.nan))
-    features = scored.features[places]
-    bias, values = scored.fusion.contributions(features)
-    return Parts(bias, values, features)
+    chosen = scored.inputs.take(places)
+    bias, values = scored.fusion.contributions(chosen)
+    return Parts(bias, values, chosen.features)

@@ -948,6 +948,60 @@ class FeatureInfo(_message.Message):
 Global___FeatureInfo: _TypeAlias = FeatureInfo  # noqa: Y015
 
 @_typing.final
+class GatePoint(_message.Message):
+    """What moves a fusion's score at one length of history, or at one popularity of the item: its learned gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SharesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    axis: _builtins.str
+    """"history_events": the number of the user's events. "item_positives": the item's positive events, from `at` on."""
+    at: _builtins.float
+    """The value on that axis."""
+    @_builtins.property
+    def shares(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Share of each group of features ("cf", "text", "popularity", "context") in the differences between the candidates'
+        scores, measured on validation lists. They add up to 1.
+        """
+
+    def __init__(
+        self,
+        *,
+        axis: _builtins.str = ...,
+        at: _builtins.float = ...,
+        shares: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "axis", b"axis", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GatePoint: _TypeAlias = GatePoint  # noqa: Y015
+
+@_typing.final
 class FusionInfo(_message.Message):
     """One loaded fusion function."""
 
@@ -977,6 +1031,7 @@ class FusionInfo(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
     VALIDATION_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its variant name: "linear", "gbdt"."""
     description: _builtins.str
@@ -987,6 +1042,10 @@ class FusionInfo(_message.Message):
     def validation(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Metrics on the validation lists it was chosen by, by name ("ndcg@10")."""
 
+    @_builtins.property
+    def gate(self) -> _containers.RepeatedCompositeFieldContainer[Global___GatePoint]:
+        """What the order leans on, by the user's history and by the item's popularity: along each axis, rising."""
+
     def __init__(
         self,
         *,
@@ -994,10 +1053,11 @@ class FusionInfo(_message.Message):
         description: _builtins.str = ...,
         is_default: _builtins.bool = ...,
         validation: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        gate: _abc.Iterable[Global___GatePoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "is_default", b"is_default", "name", b"name", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "gate", b"gate", "is_default", b"is_default", "name", b"name", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
