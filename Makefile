@@ -18,7 +18,7 @@ COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,docke
 FOR_DEMO = $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compose test test-spark lint types proto up down bench bench-candidates bench-embedding install lock wheel clean
+.PHONY: help demo demo-compose test test-spark lint types proto up down bench bench-candidates bench-embedding bench-ranker install lock wheel clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-candidates: $(VENV)/.dev ## The figures of the candidates service alone
 
 bench-embedding: $(VENV)/.dev ## The figures of the embedding service alone
 	$(BIN)/python -m benchmarks.embedding
+
+bench-ranker: $(VENV)/.dev ## The figures of the ranker's fusion functions
+	$(BIN)/python -m benchmarks.ranker
 
 install: $(VENV)/.dev ## The development environment
 

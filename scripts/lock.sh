@@ -18,7 +18,7 @@ compile() { # OUTPUT [uv options...]
 }
 
 compile requirements/dev.lock --extra dev ${UPGRADE:+--upgrade}
-for service in ingestion embedding embedding-train candidates candidates-two-tower candidates-spark ranker evaluator; do
+for service in ingestion embedding embedding-train candidates candidates-two-tower candidates-spark ranker ranker-deep evaluator; do
   compile "requirements/$service.lock" --extra "$service" -c requirements/dev.lock
 done
 compile requirements/demo.lock --extra ingestion --extra embedding --extra candidates --extra ranker \

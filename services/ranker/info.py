@@ -51,7 +51,9 @@ async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reaso
         return ModelInfo("", "", live.table.embedding_version, (), reason, versions, 0)
     table = model.table if version else live.table
     fusions = tuple(
-        FusionNote(name, fusion.description, name == model.default, model.validation.get(name, {}), model.gates.get(name, ()))
+        FusionNote(
+            name, fusion.description, name == model.default, model.validation.get(name, {}), model.gates.get(name, ())
+        )
         for name, fusion in sorted(model.fusions.items())
     )
     return ModelInfo(

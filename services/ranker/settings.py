@@ -113,9 +113,10 @@ class RankerSettings(ServerSettings):
     warm_timeout_s: float = Field(default=20.0, ge=0)
     """Longest wait for the log to be read before SERVING, seconds."""
 
-    fusions: str = "dot,linear,svm,gbdt,ensemble"
+    fusions: str = "dot,linear,gbdt,ensemble"
     """Fusion functions that the training job trains, comma separated: dot, linear, svm, svm_rbf, gbdt, deep, ensemble.
-    The ensemble is made of the others. "deep" is not among the usual ones: its training needs TensorFlow."""
+    The ensemble is made of the others but dot. The usual ones take seconds; "deep" needs TensorFlow (the extra
+    ranker-deep) and minutes."""
     checkpoints: str = ".fusionrec/ranker/checkpoints"
     """Folder where a training keeps what lets it go on after it was killed; empty: nowhere. Removed at its end."""
     training_threads: int = Field(default=2, ge=1)

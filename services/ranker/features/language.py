@@ -81,14 +81,15 @@ def judged_features(judged: JudgedVectors, vectors: F32, found: Mask, columns: d
     liked, disliked = np.flatnonzero(judged.weights > 0), np.flatnonzero(judged.weights < 0)
     if len(liked):
         own = cosines[:, liked]
-        columns["lm_liked"] = own @ _shares(judged.weights[liked])
+        columns["lm_liked"] = np.asarray(own @ _shares(judged.weights[liked]), dtype=np.float32)
         nearest = min(NEAREST, len(liked))
-        columns["lm_closest"] = np.partition(own, len(liked) - nearest, axis=1)[:, -nearest:].mean(axis=1)
+        best = np.partition(own, len(liked) - nearest, axis=1)[:, -nearest:]
+        columns["lm_closest"] = np.asarray(best.mean(axis=1), dtype=np.float32)
         ages = np.log1p(len(judged.weights) - 1 - liked[np.argmax(own, axis=1)])
         columns["lm_closest_age"] = np.where(found, ages, _NAN).astype(np.float32)
     if len(disliked):
         own = cosines[:, disliked]
-        columns["lm_disliked"] = own @ _shares(-judged.weights[disliked])
+        columns["lm_disliked"] = np.asarray(own @ _shares(-judged.weights[disliked]), dtype=np.float32)
         columns["lm_disliked_best"] = own.max(axis=1)
     affinity = np.nan_to_num(columns["lm_liked"]) - np.nan_to_num(columns["lm_disliked"])
     columns["lm_affinity"] = np.where(found, affinity, _NAN).astype(np.float32)

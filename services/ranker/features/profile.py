@@ -12,7 +12,6 @@ from shared.data.texts import recency_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
     from datetime import datetime
 
     from services.ranker.items.arrays import F32

@@ -64,14 +64,18 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("lm_recent", TEXT, "cosine", "Language model: similarity to the liked texts, newest first", NO_TEXTS),
     Feature("lm_best", TEXT, "cosine", "Language model: similarity to the nearest liked text", NO_TEXTS),
     Feature("lm_last", TEXT, "cosine", "Language model: similarity to the newest liked text", NO_TEXTS),
-    Feature("lm_liked", TEXT, "cosine", "Language model: similarity to the liked items, by rating and recency", NO_JUDGED),
+    Feature(
+        "lm_liked", TEXT, "cosine", "Language model: similarity to the liked items, by rating and recency", NO_JUDGED
+    ),
     Feature("lm_disliked", TEXT, "cosine", "Language model: the same to the disliked items", "nothing disliked"),
     Feature("lm_affinity", TEXT, "cosine", "Language model: to the liked items less to the disliked", NO_JUDGED),
     Feature("lm_disliked_best", TEXT, "cosine", "Language model: the nearest disliked item", "nothing disliked"),
     Feature("lm_closest", TEXT, "cosine", "Language model: mean of the three nearest liked items", NO_JUDGED),
     Feature("lm_closest_age", TEXT, "log(1 + items)", "Judged items since the nearest liked one", NO_JUDGED),
     Feature("lm_attention", TEXT, "strength", "Judgement of the nearest judged items, by nearness", NO_JUDGED),
-    Feature("lm_review", TEXT, "cosine", "Language model: similarity to the nearest of the user's reviews", "no reviews"),
+    Feature(
+        "lm_review", TEXT, "cosine", "Language model: similarity to the nearest of the user's reviews", "no reviews"
+    ),
     Feature("lm_session", TEXT, "cosine", "Language model: similarity to the session's items", NO_SESSION),
     Feature("category_taste", TEXT, "log odds", "Categories: how much more often liked than usual, summed", NO_LIKES),
     Feature("category_taste_mean", TEXT, "log odds", "Categories: the same, mean over the item's categories", NO_LIKES),

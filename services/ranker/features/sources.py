@@ -9,7 +9,7 @@ import numpy as np
 from services.ranker.features.registry import CF_SOURCES, SOURCE_FEATURES
 
 if TYPE_CHECKING:
-    from services.ranker.items.arrays import F32
+    from services.ranker.items.arrays import F32, Mask
     from services.ranker.nouns import CandidateTable
 
 RRF_CONSTANT = 60.0
@@ -61,10 +61,11 @@ def place_in_list(values: F32) -> F32:
 
 def relative_in_list(values: F32) -> F32:
     """Returns each value in standard deviations from the list's mean, NaN left out and kept: float32 (n,)."""
-    return relative_rows(values[None], np.isnan(values)[None])[0]
+    only: F32 = relative_rows(values[None], np.isnan(values)[None])[0]
+    return only
 
 
-def relative_rows(values: F32, nothing: np.typing.NDArray[np.bool_]) -> F32:
+def relative_rows(values: F32, nothing: Mask) -> F32:
     """Returns `relative_in_list` of each row: float32 (rows, n); `nothing` are the NaN of `values`."""
     counts = np.maximum((~nothing).sum(axis=1, keepdims=True), 1)
     means = np.where(nothing, 0, values).sum(axis=1, keepdims=True, dtype=np.float64) / counts

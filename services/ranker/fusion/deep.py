@@ -1,7 +1,7 @@
-"""The linear model, and a network that corrects it: cross network, target attention, gates by group (`deep_network.py`).
+"""The linear model, and a network that corrects it: cross layers, target attention, gates by group (`deep_network.py`).
 
 Wide and deep (Cheng et al. 2016): the linear part orders what the lists are thin on, the network adds what is not
-linear. Trained in TensorFlow with the listwise softmax loss and further tasks (`training/deep_fit.py`), served in numpy.
+linear. Trained in TensorFlow with listwise softmax loss and further tasks (`training/deep_fit.py`), served in numpy.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class DeepParameters:
     crosses: int = 2
     rank: int = 24
     hidden: tuple[int, int] = (64, 32)
-    dropout: float = 0.2
-    l2: float = 1e-5
+    dropout: float = 0.3
+    l2: float = 1e-4
     rate: float = 1e-3
     batch: int = 32
-    epochs: int = 12
-    patience: int = 3
+    epochs: int = 8
+    patience: int = 2
     head_weight: float = 0.1
     seed: int = 0
     update_epochs: int = 2
@@ -141,8 +141,9 @@ class DeepFusion:
         """Writes the linear model's file, the weights, and where the network finds its columns."""
         self._linear.save(folder)
         network, columns = self.network, self.network.columns
-        arrays = {f"weight_{name}": value for name, value in network.weights.items()}
-        np.savez(folder / FILE, mean=network.standard.mean, scale=network.standard.scale, groups=columns.groups, **arrays)  # type: ignore[arg-type]  # its keywords are arrays
+        arrays: dict[str, Any] = {f"weight_{name}": value for name, value in network.weights.items()}
+        arrays |= {"mean": network.standard.mean, "scale": network.standard.scale, "groups": columns.groups}
+        np.savez(folder / FILE, **arrays)
         places = {"history": columns.history, "popularity": columns.popularity, "attention": columns.attention}
         meta = {"places": places, "parameters": asdict(self.parameters), "epochs": self._epochs}
         (folder / META).write_text(json.dumps(meta))

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.ranker.fusion.gated import KNOTS, hats
-from services.ranker.fusion.standard import Standard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.ranker.fusion.base import RankingInput
+    from services.ranker.fusion.standard import Standard
     from services.ranker.items.arrays import F32
 
 POPULARITY_KNOTS = np.log1p(np.array([0, 3, 15, 60, 240], dtype=np.float32))
@@ -102,7 +102,7 @@ class DeepNetwork:
         return np.asarray(out if name == "rating" else _sigmoid(out), dtype=np.float32)
 
     def contributions(self, inputs: RankingInput) -> tuple[float, F32]:
-        """Returns the score of x0 = 0 and what each feature adds, float32 (n, features); attention has its own column."""
+        """Returns the score of x0 = 0 and what each feature adds, float32 (n, features); attention has its column."""
         x0 = self.first(inputs)
         slopes = np.zeros_like(x0)
         for point, share in zip(POINTS, SHARES, strict=True):
@@ -124,12 +124,12 @@ class DeepNetwork:
         return before, after, _silu(after)
 
     def _crossed(self, x0: F32) -> tuple[F32, list[F32]]:
-        x, factors = x0, []
+        x: F32 = x0
+        factors: list[F32] = []
         for turn in range(self.crosses):
-            factor = x @ self.weights[f"cross_in_{turn}"] @ self.weights[f"cross_out_{turn}"]
-            factor += self.weights[f"cross_bias_{turn}"]
-            factors.append(factor)
-            x = x0 * factor + x
+            moved = x @ self.weights[f"cross_in_{turn}"] @ self.weights[f"cross_out_{turn}"]
+            factors.append(np.asarray(moved + self.weights[f"cross_bias_{turn}"], dtype=np.float32))
+            x = np.asarray(x0 * factors[-1] + x, dtype=np.float32)
         return x, factors
 
     def _score(self, x0: F32) -> F32:
@@ -143,10 +143,11 @@ class DeepNetwork:
         back = (_silu_slope(after) * w["out_dense"]) @ w["dense_2"].T
         slope = (_silu_slope(before) * back) @ w["dense_1"].T
         _, factors = self._crossed(x0)
-        moving = np.broadcast_to(w["out_cross"], x0.shape)
+        moving: F32 = np.broadcast_to(w["out_cross"], x0.shape)
         for turn in reversed(range(self.crosses)):
-            slope = slope + moving * factors[turn]
-            moving = moving + (moving * x0) @ w[f"cross_out_{turn}"].T @ w[f"cross_in_{turn}"].T
+            slope = np.asarray(slope + moving * factors[turn], dtype=np.float32)
+            inner = (moving * x0) @ w[f"cross_out_{turn}"].T @ w[f"cross_in_{turn}"].T
+            moving = np.asarray(moving + inner, dtype=np.float32)
         return np.asarray(slope + moving, dtype=np.float32)
 
 

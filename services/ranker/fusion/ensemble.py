@@ -60,7 +60,7 @@ class EnsembleFusion:
         scores = self._scores(validation)
         spread = np.maximum(_spread_within(scores, validation), MIN_SPREAD)
         scaled = scores / spread
-        shares = _chosen(scaled, validation)
+        shares = _chosen(scaled.astype(np.float32), validation)
         kept = shares >= MIN_SHARE * shares.sum()
         if not kept.any():
             kept[:], shares[:] = True, 1.0
@@ -125,7 +125,9 @@ class EnsembleFusion:
 
     def _scores(self, lists: RankingLists) -> F32:
         inputs = list(lists.inputs())
-        return np.stack([np.concatenate([part.predict(one) for one in inputs]) for part in self._parts.values()], axis=1)
+        return np.stack(
+            [np.concatenate([part.predict(one) for one in inputs]) for part in self._parts.values()], axis=1
+        )
 
 
 def _spread_within(scores: F32, lists: RankingLists) -> F32:
@@ -135,7 +137,7 @@ def _spread_within(scores: F32, lists: RankingLists) -> F32:
 
 
 def _chosen(scaled: F32, lists: RankingLists) -> NDArray[np.float64]:
-    """Returns the learned shares when they are better than equal ones on the other half of the lists, else equal ones."""
+    """Returns the learned shares when they beat equal ones on the other half of the lists, else equal ones."""
     even = np.arange(len(lists.sizes)) % 2 == 0
     equal = np.ones(scaled.shape[1])
     gain = 0.0
@@ -166,9 +168,7 @@ def _learned(scaled: F32, lists: RankingLists, chosen: NDArray[np.bool_]) -> NDA
     return np.asarray(found.x)
 
 
-def _quality(
-    scaled: F32, weights: NDArray[np.float64], lists: RankingLists, chosen: NDArray[np.bool_]
-) -> float:
+def _quality(scaled: F32, weights: NDArray[np.float64], lists: RankingLists, chosen: NDArray[np.bool_]) -> float:
     scores = (scaled @ weights).astype(np.float32)
     return float(
         np.mean(

@@ -101,7 +101,9 @@ class GatedLinear:
             own = cls(Standard(arrays["mean"], arrays["scale"]), arrays["weights"], gate, known)
         except (ValueError, KeyError) as error:
             raise CorruptData(f"{path.name} cannot be read") from error
-        return own, {name: array for name, array in arrays.items() if name not in ("mean", "scale", "weights", "places")}
+        return own, {
+            name: array for name, array in arrays.items() if name not in ("mean", "scale", "weights", "places")
+        }
 
     def _gates(self, features: F32, known: Mask) -> F32:
         own = known[:, None].astype(np.float32)

@@ -111,9 +111,7 @@ def fit_softmax(model: GatedLinear, lists: RankingLists, l2: float, iterations: 
     wanted = lists.labels / positives[of_row] * of_rows
     shape = (gates.shape[1], values.shape[1])
     # The features say much the same, so the plain loss is a narrow valley. In u, with w = root^-T u, it is round.
-    root = np.linalg.cholesky(
-        curvature(values, gates, lists.sizes, weights) + l2 / count * np.eye(shape[0] * shape[1])
-    )
+    root = np.linalg.cholesky(curvature(values, gates, lists.sizes, weights) + l2 / count * np.eye(shape[0] * shape[1]))
     unrooted = np.linalg.inv(root)
     before = model.weights.astype(np.float64).ravel() @ root
     held = known_lists / count

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from services.ranker.fusion.base import RankingLists
     from services.ranker.items.arrays import F32
 
-PAIRS = 25
+PAIRS = 12
 """Pairs per liked item, at most."""
 MAX_PAIRS = 2_000_000
 

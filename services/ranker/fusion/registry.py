@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from services.ranker.fusion.base import FusionFunction
 
 FUSIONS: Final[dict[str, type[FusionFunction]]] = {
-    one.name: one
-    for one in (DeepFusion, DotFusion, EnsembleFusion, GbdtFusion, LinearFusion, SvmFusion, SvmRbfFusion)
+    one.name: one for one in (DeepFusion, DotFusion, EnsembleFusion, GbdtFusion, LinearFusion, SvmFusion, SvmRbfFusion)
 }
 NO_PARTS: Final = (EnsembleFusion.name, DotFusion.name)
 """What an ensemble is not made of."""

@@ -30,7 +30,7 @@ class SvmFusion:
     name: ClassVar[str] = "svm"
     description: ClassVar[str] = "Linear ranking SVM: pairwise squared hinge, weights gated by the history's length"
 
-    def __init__(self, l2: float = 60.0, iterations: int = 25) -> None:
+    def __init__(self, l2: float = 60.0, iterations: int = 15) -> None:
         """`l2` is the penalty |w|^2 l2 / (2 lists); it stands for 1 / C."""
         self._l2 = l2
         self._iterations = iterations

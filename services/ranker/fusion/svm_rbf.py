@@ -38,7 +38,9 @@ class SvmRbfFusion:
     """See the module's text."""
 
     name: ClassVar[str] = "svm_rbf"
-    description: ClassVar[str] = "Ranking SVM with a Gaussian kernel, by random Fourier features; pairwise squared hinge"
+    description: ClassVar[str] = (
+        "Ranking SVM with a Gaussian kernel, by random Fourier features; pairwise squared hinge"
+    )
 
     def __init__(
         self, width: float = 0.25, l2: float = 0.3, dimensions: int = 384, iterations: int = 60, seed: int = 0
@@ -90,7 +92,7 @@ class SvmRbfFusion:
         small = np.abs(angles) < SMALL_ANGLE
         slopes = np.where(small, -np.sin(self._phases), rise / np.where(small, 1, angles))
         parts = (slopes * (self._factor * self._weights)) @ self._directions.T * values
-        return self._factor * float(np.cos(self._phases) @ self._weights), parts.astype(np.float32)
+        return float(self._factor * (np.cos(self._phases) @ self._weights)), parts.astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes one file."""

@@ -1,8 +1,8 @@
 """Trains the network of the deep fusion in TensorFlow: listwise softmax loss, further tasks, dropout, L2.
 
 An epoch goes through the lists once, in an order that follows from the seed and the epoch's number; dropout follows
-from the seed and the step. So a training that was killed and goes on from the last epoch's checkpoint ends with the same
-weights as one that was not.
+from the seed and the step. So a training that was killed and goes on from the last epoch's checkpoint ends with the
+same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -72,13 +72,16 @@ def prepare(threads: int, seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def first_weights(width: int, dim: int, groups: int, heads: tuple[str, ...], parameters: DeepParameters) -> dict[str, F32]:
+def first_weights(
+    width: int, dim: int, groups: int, heads: tuple[str, ...], parameters: DeepParameters
+) -> dict[str, F32]:
     """Returns the weights that training begins with, by name: the score of every candidate is 0."""
     random = np.random.default_rng(parameters.seed)
     inner = width + parameters.attention
 
     def drawn(rows: int, columns: int, scale: float = 1.0) -> F32:
-        return (scale * random.normal(size=(rows, columns)) / np.sqrt(max(rows, 1))).astype(np.float32)
+        made: F32 = (scale * random.normal(size=(rows, columns)) / np.sqrt(max(rows, 1))).astype(np.float32)
+        return made
 
     def nothing(*shape: int) -> F32:
         return np.zeros(shape, dtype=np.float32)
@@ -229,11 +232,11 @@ class DeepTrainer:
             out = tf.linalg.matvec(dense, w[f"head_{head}"]) + w[f"head_{head}_bias"]
             known = tf.math.is_finite(batch[head])
             target = tf.where(known, batch[head], 0.0)
-            if head == RATING:
-                error = tf.square(out - target)
-            else:
-                error = tf.nn.sigmoid_cross_entropy_with_logits(target, out)
-            share = tf.reduce_sum(tf.where(known, error, 0.0)) / tf.maximum(tf.reduce_sum(tf.cast(known, tf.float32)), 1)
+            by_chance = tf.nn.sigmoid_cross_entropy_with_logits
+            error = tf.square(out - target) if head == RATING else by_chance(target, out)
+            share = tf.reduce_sum(tf.where(known, error, 0.0)) / tf.maximum(
+                tf.reduce_sum(tf.cast(known, tf.float32)), 1
+            )
             losses[head] = parameters.head_weight * share
         matrices = [value for name, value in w.items() if not name.endswith("bias") and not _is_head(name)]
         losses["l2"] = parameters.l2 * tf.add_n([tf.nn.l2_loss(value) for value in matrices])

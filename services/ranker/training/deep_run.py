@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -15,7 +15,7 @@ from services.ranker.training.deep_fit import DeepTrainer
 from services.ranker.training.metrics import ndcg
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from services.ranker.fusion.base import FitContext, RankingLists
@@ -91,7 +91,7 @@ class DeepRun:
             return None
         key = zlib.crc32(repr(self.parameters).encode())
         for array in (lists.features, lists.labels, *network.weights.values()):
-            key = zlib.crc32(np.ascontiguousarray(array), key)
+            key = zlib.crc32(array.tobytes(), key)
         self.context.folder.mkdir(parents=True, exist_ok=True)
         return self.context.folder / f"deep-{self.phase}-{key:08x}.npz"
 
@@ -112,7 +112,7 @@ class DeepRun:
         return best
 
     @contextlib.contextmanager
-    def _board(self):  # type: ignore[no-untyped-def]
+    def _board(self) -> Iterator[Any]:
         if self.context.tensorboard is None:
             yield None
             return
@@ -123,9 +123,9 @@ class DeepRun:
             board.close()
 
 
-def _show(board: object, epoch: int, values: Mapping[str, float]) -> None:
+def _show(board: Any, epoch: int, values: Mapping[str, float]) -> None:
     if board is not None:
-        with board.as_default():  # type: ignore[attr-defined]
+        with board.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=epoch)
 

@@ -52,7 +52,7 @@ def train(
     context: FitContext,
     table: ItemTable | None = None,
 ) -> Trained:
-    """Returns the named fusion models: fitted on the lists that are not held, measured on those that are, refitted on all.
+    """Returns the named fusion models: fitted on lists that are not held, measured on those that are, refitted on all.
 
     `default` is the variant to use when it is among them; else the best on validation. `table` has the items' vectors.
 
@@ -129,9 +129,7 @@ def _best(protocol: Protocol, measured: Mapping[str, Mapping[str, float]]) -> st
     return max(measured, key=lambda name: measured[name].get(decisive, measured[name]["ndcg@10"]))
 
 
-def measure(
-    fusion: FusionFunction, lists: Sequence[LearnedList], table: ItemTable | None = None
-) -> dict[str, float]:
+def measure(fusion: FusionFunction, lists: Sequence[LearnedList], table: ItemTable | None = None) -> dict[str, float]:
     """Returns NDCG@10 over all lists as "ndcg@10", and over each kind of list that there is ("ndcg@10 warm")."""
     found = {"ndcg@10": mean_ndcg(fusion, lists, table)}
     for kind in ListKind:

@@ -1,4 +1,4 @@
-"""The gate that a fusion function has learned, made visible: what each group of features moves, by history and popularity.
+"""The gate that a fusion function has learned, made visible: what moves its scores, by history and by popularity.
 
 The same for every function: of the lists with a history of about a length, how much of the candidates' differences in
 score comes from each group. A group's part is the standard deviation of its contributions within a list.
@@ -56,7 +56,9 @@ def _by_popularity(fusion: FusionFunction, lists: Sequence[LearnedList], table: 
         steps = np.searchsorted(POPULARITY_EDGES, np.round(positives), side="right") - 1
         for step in np.unique(steps):
             moved[int(step)].append(away[steps == step].mean(axis=0))
-    return [point for step, edge in enumerate(POPULARITY_EDGES) for point in _point(POPULARITY, float(edge), moved[step])]
+    return [
+        point for step, edge in enumerate(POPULARITY_EDGES) for point in _point(POPULARITY, float(edge), moved[step])
+    ]
 
 
 def _some(lists: Sequence[LearnedList], chosen: NDArray[np.bool_]) -> list[LearnedList]:

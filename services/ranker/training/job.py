@@ -43,6 +43,23 @@ INFO_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What a training stands on: `counting` are all events that count, `visible` those that stage `test` may see.
+
+    `base` has all items and no event; `beginning` is what a warm start goes on from.
+    """
+
+    versions: CandidateVersions
+    snapshot: LogSnapshot
+    counting: Sequence[Event]
+    visible: Sequence[Event]
+    base: ItemTable
+    texts: TextVectors
+    lists: Sequence[LearnedList]
+    beginning: Beginning | None = None
+
+
+@dataclass(frozen=True)
 class TrainingJob:
     """Trains and publishes for one protocol. `read_snapshot(sequence)` returns the log up to there."""
 
@@ -71,6 +88,32 @@ class TrainingJob:
 
         """
         check_fusions(fusions)
+        made = await self.prepare(protocol, warm_start=warm_start)
+        default, beginning = self.settings.default_variant, made.beginning
+        if beginning is None:
+            trained = await asyncio.to_thread(train, protocol, fusions, made.lists, default, self.context, made.base)
+        else:
+            load = beginning.load
+            trained = await asyncio.to_thread(update, protocol, load, made.lists, default, self.context, made.base)
+        versions, base, lists = made.versions, made.base, made.lists
+        seen = {Stage.TEST: made.visible, Stage.SERVING: made.counting}
+        published = []
+        for turn, stage in enumerate(versions.targets):
+            self.context.progress.update("publish", turn, len(versions.targets))
+            await made.texts.add(review_texts([ItemReviews.of(seen[stage])]))
+            table = with_counts(base, seen[stage], made.texts)
+            lineage = {"candidates": versions.targets[stage].version, "embedding": base.embedding_version}
+            labels = {"protocol": protocol.value, "stage": stage.value}
+            data: dict[str, object] = {"sequence": versions.sequence, "cursor": made.snapshot.cursor}
+            data |= {"events": len(seen[stage]), "items": len(table.ids), "lists": len(lists)}
+            data |= {} if beginning is None else {"warm_start_of": beginning.version}
+            published.append(await asyncio.to_thread(self._publish, trained, table, lineage, labels, data))
+            await asyncio.to_thread(self._prune, labels)
+        self.context.progress.update("publish", len(published), len(published))
+        return published
+
+    async def prepare(self, protocol: splits.Protocol, *, warm_start: bool = False) -> Prepared:
+        """Returns everything that is learned from; raises as `run`."""
         versions = choose_versions((await self.finder.info(INFO_TIMEOUT_S)).versions, protocol)
         snapshot = await self.read_snapshot(versions.sequence)
         beginning = await self._beginning(protocol, snapshot) if warm_start else None
@@ -82,26 +125,7 @@ class TrainingJob:
         base = base_table(snapshot.items, texts, rules)
         users = None if beginning is None else beginning.users
         lists = await self._lists(versions, snapshot, visible, base, texts, users)
-        default = self.settings.default_variant
-        if beginning is None:
-            trained = await asyncio.to_thread(train, protocol, fusions, lists, default, self.context, base)
-        else:
-            trained = await asyncio.to_thread(update, protocol, beginning.load, lists, default, self.context, base)
-        seen = {Stage.TEST: visible, Stage.SERVING: counting}
-        published = []
-        for turn, stage in enumerate(versions.targets):
-            self.context.progress.update("publish", turn, len(versions.targets))
-            await texts.add(review_texts([ItemReviews.of(seen[stage])]))
-            table = with_counts(base, seen[stage], texts)
-            lineage = {"candidates": versions.targets[stage].version, "embedding": base.embedding_version}
-            labels = {"protocol": protocol.value, "stage": stage.value}
-            data: dict[str, object] = {"sequence": versions.sequence, "cursor": snapshot.cursor}
-            data |= {"events": len(seen[stage]), "items": len(table.ids), "lists": len(lists)}
-            data |= {} if beginning is None else {"warm_start_of": beginning.version}
-            published.append(await asyncio.to_thread(self._publish, trained, table, lineage, labels, data))
-            await asyncio.to_thread(self._prune, labels)
-        self.context.progress.update("publish", len(published), len(published))
-        return published
+        return Prepared(versions, snapshot, counting, visible, base, texts, lists, beginning)
 
     async def _beginning(self, protocol: splits.Protocol, snapshot: LogSnapshot) -> Beginning:
         """Returns the version that a warm start goes on from, and whose lists have changed since."""
@@ -152,9 +176,7 @@ class TrainingJob:
             )
             await texts.add(review_texts([ItemReviews.of(fold.training)]))
             table = with_counts(base, fold.training, texts)
-            maker = ListMaker(
-                self.finder, table, texts, text_of, profile_texts=self.settings.profile_texts, held=held
-            )
+            maker = ListMaker(self.finder, table, texts, text_of, profile_texts=self.settings.profile_texts, held=held)
             await texts.add(text for draft in wanted for text in maker.texts_of(draft))
             lists += await maker.make(wanted, on_done)
         return lists

@@ -7,7 +7,7 @@ model, as answers do while the embedding service is down.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -62,12 +62,18 @@ class Draft:
     language_model: bool
 
 
-def drafts(lists: Sequence[TrainingList], *, version: str, k: int, history_limit: int) -> list[Draft]:
-    """Returns the questions of the lists to the candidates version that was fitted for them."""
+def drafts(
+    lists: Sequence[TrainingList], *, version: str, k: int, history_limit: int, as_served: bool = False
+) -> list[Draft]:
+    """Returns the questions of the lists to the candidates version that was fitted for them.
+
+    With `as_served` none of them comes without the language model or on another day.
+    """
     out = []
     for turn, one in enumerate(lists):
         history = _history(one.history[-history_limit:])
         seen = {event.item_id for event in one.history}
+        another_day = not as_served and turn % NEXT_DAY_EVERY == NEXT_DAY_EVERY - 1
         pool = () if one.pool is None else _cut(sorted(one.pool - seen), one.relevant)
         query = CandidateQuery(
             history=history,
@@ -75,10 +81,10 @@ def drafts(lists: Sequence[TrainingList], *, version: str, k: int, history_limit
             seen_policy=SeenPolicy.HIDE_ALL_SEEN,
             score_item_ids=pool,
             model_version=version,
-            as_of=history[-1].timestamp + (NEXT_DAY if turn % NEXT_DAY_EVERY == NEXT_DAY_EVERY - 1 else JUST_AFTER),
+            as_of=history[-1].timestamp + (NEXT_DAY if another_day else JUST_AFTER),
         )
         if one.pool is None or pool:
-            out.append(Draft(one, query, language_model=turn % NO_LANGUAGE_MODEL_EVERY != 0))
+            out.append(Draft(one, query, language_model=as_served or turn % NO_LANGUAGE_MODEL_EVERY != 0))
     return out
 
 
@@ -113,8 +119,12 @@ class ListMaker:
         self._profile_texts = profile_texts
         self._held = held
 
-    async def make(self, wanted: Sequence[Draft], on_done: Callable[[int], None]) -> list[LearnedList]:
-        """Returns the lists that hold both relevant and other items, in order. `on_done(n)`: n more are done.
+    async def make(
+        self, wanted: Sequence[Draft], on_done: Callable[[int], None], *, keep_all: bool = False
+    ) -> list[LearnedList]:
+        """Returns the lists that hold both relevant and other items, in order; all of them with `keep_all`.
+
+        `on_done(n)`: n more are done.
 
         Raises:
             DependencyUnavailable: candidates does not answer.
@@ -125,7 +135,7 @@ class ListMaker:
         async def one(batch: Sequence[Draft]) -> list[LearnedList]:
             async with permits:
                 answers = await self._finder.find_many([draft.query for draft in batch], FIND_TIMEOUT_S)
-                made = await asyncio.to_thread(self._lists, batch, answers)
+                made = await asyncio.to_thread(self._lists, batch, answers, keep_all=keep_all)
             on_done(len(batch))
             return made
 
@@ -138,30 +148,29 @@ class ListMaker:
         likes = [self._text_of(item_id) for item_id in profile.liked[-self._profile_texts :]]
         return profile_texts(likes, profile.reviews, self._profile_texts)
 
-    def _lists(self, batch: Sequence[Draft], answers: Sequence[CandidateTable]) -> list[LearnedList]:
+    def _lists(self, batch: Sequence[Draft], answers: Sequence[CandidateTable], *, keep_all: bool) -> list[LearnedList]:
         made = []
         for draft, answer in zip(batch, answers, strict=True):
             labels = np.isin(answer.item_ids, list(draft.list.relevant)).astype(np.float32)
-            if labels.any() and not labels.all():
+            if keep_all or (labels.any() and not labels.all()):
                 made.append(self._list(draft, answer, labels))
         return made
 
     def _list(self, draft: Draft, answer: CandidateTable, labels: F32) -> LearnedList:
         table, one = self._table, draft.list
         profile = UserProfile.of(draft.query.history, table.preferences)
-        made = self._input(draft, answer, profile)
-        rows = table.find(answer.item_ids)
-        judged = JudgedVectors.of(table, profile)
-        vectors = {"items": rows, "history": judged.rows, "weights": judged.weights} if draft.language_model else {}
         whole = LearnedList(
             one.kind,
             one.user_id,
-            made.features,
+            self._input(draft, answer, profile).features,
             labels,
             outcomes=outcomes_of(one.later, answer.item_ids),
             held=one.user_id in self._held,
-            **vectors,
         )
+        if draft.language_model:
+            judged = JudgedVectors.of(table, profile)
+            items = table.find(answer.item_ids)
+            whole = replace(whole, items=items, history=judged.rows, weights=judged.weights)
         # Only now: places and relative scores are within the whole list.
         return whole if whole.held else thinned(whole)
 

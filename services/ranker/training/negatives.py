@@ -17,9 +17,7 @@ POPULARITY_POWER = 0.0
 """The others are drawn with a chance in proportion to (1 + positives) to the power of minus this."""
 
 
-def drawn_rows(
-    labels: F32, merged: F32, popularity: F32, most: int, random: np.random.Generator
-) -> NDArray[np.intp]:
+def drawn_rows(labels: F32, merged: F32, popularity: F32, most: int, random: np.random.Generator) -> NDArray[np.intp]:
     """Returns the rows to learn from, in order: all that were liked, and at most `most` others.
 
     Args:

@@ -43,7 +43,9 @@ class Beginning:
                     return manifest
             elif manifest.labels == {"protocol": protocol.value, "stage": stage.value}:
                 return manifest
-        raise ModelNotReady(f"there is no ranker of protocol {protocol.value} to go on from: train without --warm-start")
+        raise ModelNotReady(
+            f"there is no ranker of protocol {protocol.value} to go on from: train without --warm-start"
+        )
 
     @classmethod
     def of(

@@ -34,7 +34,7 @@ def test_a_full_answer(ranker, ingestion):
     assert not {one.item_id for one in answer.results} & {event.item_id for event in history.events}
 
 
-@pytest.mark.parametrize("variant", ["", "gbdt", "linear"])
+@pytest.mark.parametrize("variant", ["", "dot", "ensemble", "gbdt", "linear"])
 def test_explanations_add_up_to_the_score(ranker, variant):
     context = pb.RankingContext(user_id="15", variant=variant)
     answer = ask(ranker, context=context, explain=True, skip_impressions=True)
@@ -139,7 +139,10 @@ def test_rank_orders_the_callers_own_items(trained, ranker):
 
 def test_model_info_tells_versions_and_lineage(trained, ranker):
     info = ranker.GetModelInfo(pb.GetModelInfoRequest())
-    assert {one.name for one in info.fusions} == {"gbdt", "linear"}
+    assert {one.name for one in info.fusions} == {"dot", "ensemble", "gbdt", "linear"}
+    for one in info.fusions:
+        assert {point.axis for point in one.gate} == {"history_events", "item_positives"}
+        assert all(sum(point.shares.values()) == pytest.approx(1) for point in one.gate)
     assert sum(one.is_default for one in info.fusions) == 1
     assert all(0 < one.validation["ndcg@10"] <= 1 for one in info.fusions)
     assert info.item_vectors >= len(trained.item_ids)

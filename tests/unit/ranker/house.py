@@ -13,7 +13,7 @@ from services.ranker.fusion.base import RankingLists
 from services.ranker.fusion.linear import LinearFusion
 from services.ranker.items.live import LiveItems
 from services.ranker.kept import KeptAnswers
-from services.ranker.models.model import KIND, save_model
+from services.ranker.models.model import KIND, ModelNotes, save_model
 from services.ranker.models.shelf import ModelShelf
 from services.ranker.nouns import CandidateTable, Question, RecommendRequest
 from services.ranker.pipeline.hydrate.hydrate import Hydrate
@@ -129,7 +129,7 @@ class House:
         fusion.fit(lists, lists, NAMES)
         folder = self.store_folder
         folder.mkdir(exist_ok=True)
-        save_model(folder, {"linear": fusion}, "linear", {}, self.live.table)
+        save_model(folder, {"linear": fusion}, ModelNotes("linear"), self.live.table)
         manifest = self.store.publish(KIND, folder, lineage={"candidates": "c-pinned"})
         model = await self.shelf.read(self.store.load(KIND))
         await self.live.adopt(model.table)

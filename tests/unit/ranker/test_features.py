@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from services.ranker.features.compute import FeatureInputs, compute, ranking_input
+from services.ranker.features.compute import FeatureInputs, compute
 from services.ranker.features.profile import TextProfile, UserProfile
 from services.ranker.features.registry import FEATURES, INDEX, LANGUAGE_MODEL, NAMES
 from services.ranker.features.sources import place_in_list, relative_in_list

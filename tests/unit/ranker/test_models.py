@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from services.ranker.features.registry import NAMES
-from services.ranker.fusion.base import RankingLists
+from services.ranker.fusion.base import RankingInput, RankingLists
 from services.ranker.fusion.linear import LinearFusion
-from services.ranker.models.model import KIND, MODEL_FILE, load_model, save_model
+from services.ranker.models.model import KIND, MODEL_FILE, ModelNotes, load_model, save_model
 from services.ranker.models.shelf import ModelShelf, check_minimum
+from services.ranker.nouns import GatePoint
 from services.ranker.settings import RankerSettings
 from services.ranker.training.job import TrainingJob
 from shared.artifacts import ArtifactStore
 from shared.errors import CorruptData, InvalidField, ModelMismatch, ModelNotReady, NotFound
 
 from .samples import RULES
+
+GATE = GatePoint("history_events", 4.0, {"cf": 0.75, "text": 0.25})
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,8 @@ def publish(tmp_path, table, fitted):
     def one(change=None, **labels):
         folder = tmp_path / "made"
         folder.mkdir(exist_ok=True)
-        save_model(folder, {"linear": fitted}, "linear", {"linear": {"ndcg@10": 0.5}}, table)
+        notes = ModelNotes("linear", {"linear": {"ndcg@10": 0.5}}, {"linear": [GATE]})
+        save_model(folder, {"linear": fitted}, notes, table)
         if change is not None:
             content = json.loads((folder / MODEL_FILE).read_text())
             change(content)
@@ -57,8 +61,9 @@ def test_a_published_model_loads_with_all_that_it_needs(publish, fitted):
     assert model.candidates_version == "c1"
     assert model.note.data_sequence == 7
     assert model.validation["linear"]["ndcg@10"] == 0.5
-    features = np.ones((3, len(NAMES)), dtype=np.float32)
-    np.testing.assert_array_equal(model.fusion("").predict(features), fitted.predict(features))
+    assert model.gates == {"linear": [GATE]}
+    asked = RankingInput.plain(np.ones((3, len(NAMES)), dtype=np.float32))
+    np.testing.assert_array_equal(model.fusion("").predict(asked), fitted.predict(asked))
 
 
 def test_an_unknown_variant_lists_the_loaded_ones(publish):

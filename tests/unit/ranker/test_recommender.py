@@ -113,7 +113,8 @@ async def test_a_fitting_new_item_gets_a_place(house):
     WORLD.insert(0, "new")
     try:
         house.live.apply([record(1000, Item("new", title="T1"))])
-        house.recommender.shelf.current.fusions["linear"]._weights *= -1
+        weights = house.recommender.shelf.current.fusions["linear"].model.weights
+        weights *= -1
         answer = await house.ask(k=5)
         none = await house.ask(k=5, new_item_slots=0)
     finally:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from services.ranker.features.registry import NAMES
+from services.ranker.fusion.base import FitContext
 from services.ranker.nouns import VersionNote
 from services.ranker.training.fitting import train
-from services.ranker.training.lists import LearnedList, drafts, evenly, stacked, thinned
+from services.ranker.training.learned import LearnedList, stacked, thinned
+from services.ranker.training.lists import drafts, evenly, outcomes_of
 from services.ranker.training.metrics import mean_ndcg
 from services.ranker.training.versions import choose_versions
 from shared.data.folds import ListKind, TrainingList, training_folds
+from shared.data.nouns import EventType
 from shared.data.splits import Protocol, Stage
 from shared.errors import ModelNotReady, NotFound
 from shared.testing.movielens import movielens_events
@@ -112,41 +116,68 @@ def made_lists(users: int, seed: int = 0) -> list[LearnedList]:
         features = np.zeros((40, len(NAMES)), dtype=np.float32)
         features[:, 0] = random.normal(size=40)
         labels = (features[:, 0] >= np.sort(features[:, 0])[-3]).astype(np.float32)
-        out.append(LearnedList(ListKind.WARM if user % 2 else ListKind.COLD_USER, f"user-{user}", features, labels))
+        kind = ListKind.WARM if user % 2 else ListKind.COLD_USER
+        out.append(LearnedList(kind, f"user-{user}", features, labels, held=user % 5 == 1))
     return out
-
-
-class Silent:
-    def update(self, stage, done, total):
-        pass
 
 
 class TestFitting:
     def test_fusions_are_measured_on_users_they_have_not_seen(self):
-        trained = train(Protocol.WARM, ["linear", "gbdt"], made_lists(40), "", Silent())
+        trained = train(Protocol.WARM, ["linear", "gbdt"], made_lists(40), "", FitContext())
         assert set(trained.fusions) == {"linear", "gbdt"}
         assert trained.validation["linear"]["ndcg@10"] > 0.95
+        assert set(trained.gates) == {"linear", "gbdt"}
         assert set(trained.validation["linear"]) == {"ndcg@10", "ndcg@10 warm", "ndcg@10 cold-user"}
 
     def test_a_wanted_default_wins(self):
-        assert train(Protocol.WARM, ["linear"], made_lists(20), "linear", Silent()).default == "linear"
+        assert train(Protocol.WARM, ["linear"], made_lists(20), "linear", FitContext()).default == "linear"
 
     def test_too_little_to_learn_from_says_so(self):
         with pytest.raises(ModelNotReady, match="import more events"):
-            train(Protocol.WARM, ["linear"], made_lists(3), "", Silent())
+            train(Protocol.WARM, ["linear"], made_lists(1), "", FitContext())
 
     def test_an_unknown_fusion_lists_the_known_ones(self):
-        with pytest.raises(NotFound, match="gbdt, linear"):
-            train(Protocol.WARM, ["quantum"], made_lists(20), "", Silent())
+        with pytest.raises(NotFound, match="gbdt, linear, svm"):
+            train(Protocol.WARM, ["quantum"], made_lists(20), "", FitContext())
 
 
 def test_thinning_keeps_every_relevant_row():
     one = made_lists(1)[0]
-    thin = thinned(one, 10, np.random.default_rng(0))
+    thin = thinned(one, 10)
     assert thin.labels.sum() == one.labels.sum() == 3
     assert len(thin.labels) == 13
     assert len(thin.features) == 13
-    assert thinned(one, 100, np.random.default_rng(0)) is one
+    assert thinned(one, 100).labels.tolist() == one.labels.tolist()
+    np.testing.assert_array_equal(thinned(one, 10).features, thin.features)
+
+
+def test_outcomes_are_read_from_the_events_that_there_are():
+    later = [rating("u", "a", 2, 1), replace(rating("u", "b", 0, 2), type=EventType.CLICK, value=None)]
+    found = outcomes_of(later, ["b", "c", "a"])
+    assert set(found) == {"click", "rating"}
+    assert found["click"].tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(found["rating"], [np.nan, np.nan, 2])
+    assert outcomes_of([], ["a"]) == {}
+
+
+def test_stacked_lists_are_what_is_asked_for(table):
+    features = np.zeros((3, len(NAMES)), dtype=np.float32)
+    labels = np.array([1, 0, 0], dtype=np.float32)
+    weights = np.array([1, -1], dtype=np.float32)
+    with_vectors = LearnedList(
+        ListKind.WARM, "u", features, labels, np.array([0, 3, 2]), np.array([1, 2]), weights, {"rating": labels}
+    )
+    without = LearnedList(ListKind.WARM, "v", features, labels)
+    lists = stacked([with_vectors, without], table)
+    one, other = lists.inputs()
+    expected = with_vectors.input(table)
+    np.testing.assert_array_equal(one.items, expected.items)
+    np.testing.assert_array_equal(one.history, expected.history)
+    assert one.weights.tolist() == [1, -1]
+    assert not one.items[1].any()
+    assert not other.items.any()
+    assert len(other.history) == 0
+    np.testing.assert_array_equal(lists.outcomes["rating"], [1, 0, 0, np.nan, np.nan, np.nan])
 
 
 def test_stacking_keeps_lists_apart():
@@ -158,8 +189,8 @@ def test_stacking_keeps_lists_apart():
 
 
 class ByFirst:
-    def predict(self, features):
-        return features[:, 0]
+    def predict(self, inputs):
+        return inputs.features[:, 0]
 
 
 def test_ndcg_by_hand():
