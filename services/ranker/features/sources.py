@@ -34,12 +34,11 @@ def source_features(candidates: CandidateTable, columns: dict[str, F32]) -> None
     if asked and count:
         scores = np.stack([candidates.scores[name] for name in asked])
         nothing = np.isnan(scores)
-        relative = relative_rows(scores, nothing)
+        relative, places = relative_rows(scores, nothing), places_rows(scores, nothing)
+        places[nothing] = _NAN
         for turn, name in enumerate(asked):
-            place = place_in_list(scores[turn])
-            place[nothing[turn]] = _NAN
             columns[f"{name}_score"], columns[f"{name}_relative"] = scores[turn], relative[turn]
-            columns[f"{name}_place"] = place
+            columns[f"{name}_place"] = places[turn]
             if name in CF_SOURCES:
                 known |= ~nothing[turn]
     columns["has_cf"] = known.astype(np.float32)
@@ -55,8 +54,20 @@ def merge_places(columns: dict[str, F32]) -> None:
 
 def place_in_list(values: F32) -> F32:
     """Returns log(1 + place) of each value within the list: float32 (n,). The largest has place 0, equals share one."""
-    keys = np.where(np.isnan(values), np.inf, -values)
-    return np.log1p(np.searchsorted(np.sort(keys), keys)).astype(np.float32)
+    only: F32 = places_rows(values[None], np.isnan(values)[None])[0]
+    return only
+
+
+def places_rows(values: F32, nothing: Mask) -> F32:
+    """Returns `place_in_list` of each row: float32 (rows, n); `nothing` are the NaN of `values`, which come last."""
+    keys = np.where(nothing, np.float32(np.inf), -values)
+    order = np.argsort(keys, axis=1)
+    ordered = np.take_along_axis(keys, order, axis=1)
+    first = np.zeros(keys.shape, dtype=np.int64)
+    first[:, 1:] = np.where(ordered[:, 1:] != ordered[:, :-1], np.arange(1, keys.shape[1]), 0)
+    places = np.empty(keys.shape, dtype=np.float32)
+    np.put_along_axis(places, order, np.log1p(np.maximum.accumulate(first, axis=1)).astype(np.float32), axis=1)
+    return places
 
 
 def relative_in_list(values: F32) -> F32:

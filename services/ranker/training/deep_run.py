@@ -124,10 +124,14 @@ class DeepRun:
 
 
 def _show(board: Any, epoch: int, values: Mapping[str, float]) -> None:
-    if board is not None:
-        with board.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(name, value, step=epoch)
+    if board is None:
+        return
+    # What `tf.summary.scalar` writes; that function needs the package tensorboard, which only reading needs.
+    scalar = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
+    scalar.plugin_data.plugin_name = "scalars"
+    with board.as_default():
+        for name, value in values.items():
+            tf.summary.write(name, np.float32(value), step=epoch, metadata=scalar)
 
 
 def _measured(network: DeepNetwork, lists: RankingLists, base: F32) -> float:
