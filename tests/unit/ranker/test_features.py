@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from services.ranker.features.compute import FeatureInputs, compute
+from services.ranker.features.compute import FeatureInputs, compute, ranking_input
 from services.ranker.features.profile import TextProfile, UserProfile
 from services.ranker.features.registry import FEATURES, INDEX, LANGUAGE_MODEL, NAMES
 from services.ranker.features.sources import place_in_list, relative_in_list
@@ -78,6 +78,76 @@ def test_without_the_language_model_exactly_its_features_are_missing(inputs):
     others = [place for place in range(len(NAMES)) if place not in own]
     assert np.isnan(without[:, own]).all()
     np.testing.assert_array_equal(with_it[:, others], without[:, others])
+
+
+def test_liked_and_disliked_items_count_with_their_sign(inputs):
+    profile = UserProfile.of([seen("a", 1, 1), seen("c", 5, 2)], RULES)
+    own = replace(inputs, profile=profile)
+    assert column(own, "lm_liked")[:3] == pytest.approx([0, 0, 1], abs=1e-6)
+    assert column(own, "lm_disliked")[:3] == pytest.approx([1, 0.8, 0], abs=1e-6)
+    assert column(own, "lm_disliked_best")[:3] == pytest.approx([1, 0.8, 0], abs=1e-6)
+    assert column(own, "lm_affinity")[:3] == pytest.approx([-1, -0.8, 1], abs=1e-6)
+    attention = column(own, "lm_attention")
+    assert attention[0] < 0 < attention[2]
+    assert np.isnan(attention[3])
+
+
+def test_an_item_liked_more_and_later_weighs_more(inputs):
+    often = UserProfile.of([seen("a", 5, 1), *(seen(f"x{n}", 3, 2) for n in range(30)), seen("c", 5, 3)], RULES)
+    older, newer = column(replace(inputs, profile=often), "lm_liked")[[0, 2]]
+    assert newer > 2 * older
+    rated = UserProfile.of([seen("a", 5, 1), seen("c", 4, 1)], RULES)
+    higher, lower = column(replace(inputs, profile=rated), "lm_liked")[[0, 2]]
+    assert higher > lower
+
+
+def test_reviews_are_told_apart_from_titles(inputs):
+    assert np.isnan(column(inputs, "lm_review")).all()
+    texts = replace(inputs.texts, reviews=1)
+    assert column(replace(inputs, texts=texts), "lm_review")[:3] == pytest.approx([0, 0, 1], abs=1e-6)
+
+
+def test_the_session_is_the_half_hour_before_the_question(inputs):
+    profile = UserProfile.of([seen("c", 5, 1), seen("a", 5, 3)], RULES)
+    at = int((START + timedelta(days=3, minutes=10)).timestamp())
+    own = replace(inputs, profile=profile, at_second=at)
+    assert column(own, "session_events")[0] == pytest.approx(np.log1p(1))
+    assert column(own, "lm_session")[:3] == pytest.approx([1, 0.8, 0], abs=1e-6)
+    assert column(own, "category_session")[:3] == pytest.approx([1, 1, 0])
+    assert column(own, "since_last_event")[0] == pytest.approx(np.log1p(1 / 6))
+    later = replace(own, at_second=at + 3_600)
+    assert column(later, "session_events")[0] == 0
+    assert np.isnan(column(later, "lm_session")).all()
+    assert np.isnan(column(later, "category_session")).all()
+
+
+def test_when_an_item_was_liked_first_and_last(inputs):
+    inputs.table.popularity.settle()
+    assert column(inputs, "days_known")[:2] == pytest.approx(np.log1p([500, 490]), abs=1e-3)
+    assert column(inputs, "since_liked")[:2] == pytest.approx(np.log1p([100, 490]), abs=1e-3)
+    assert np.isnan(column(inputs, "since_liked")[[2, 3]]).all()
+    early = replace(inputs, at_second=int(START.timestamp()) + 5 * DAY)
+    assert column(early, "since_liked")[0] == pytest.approx(np.log1p(5), abs=1e-3)
+
+
+def test_a_source_that_is_not_asked_is_missing(inputs):
+    for name in ("trending_score", "user_knn_place", "two_tower_relative"):
+        assert np.isnan(column(inputs, name)).all()
+    asked = {**inputs.candidates.scores, "user_knn": np.array([1, 2, np.nan, 0], dtype=np.float32)}
+    own = replace(inputs, candidates=replace(inputs.candidates, scores=asked))
+    assert column(own, "user_knn_place")[:2] == pytest.approx(np.log1p([1, 0]))
+    assert column(own, "has_cf").tolist() == [1, 1, 1, 1]
+
+
+def test_vectors_are_handed_on_with_the_features(inputs):
+    made = ranking_input(inputs)
+    assert made.items.shape == (4, 3)
+    assert not made.items[3].any()
+    assert len(made.history) == len(made.weights) == 2
+    assert (made.weights > 0).all()
+    without = ranking_input(replace(inputs, language_model=False))
+    assert without.items.shape == (4, 0)
+    assert len(without.history) == 0
 
 
 def test_popularity_ends_at_the_time_of_the_question(inputs):
