@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ranker.explain.reasons import asked_items, strongest, text_similarity
+from services.ranker.explain.reasons import asked_items, attended, strongest, text_similarity
 from services.ranker.explain.sentence import sentence_of
+from services.ranker.features.language import JudgedVectors
 from services.ranker.features.registry import FEATURES
 from services.ranker.nouns import Explanation, FeatureContribution, HistoryReason
 
@@ -33,7 +34,10 @@ def explanations(
     `rules`: what rules add to each result's score, beside the fusion.
     """
     liked = asked_items(call, len(item_ids))
-    texts = text_similarity(call.table, liked, item_ids)
+    if parts.attention is None:
+        texts = text_similarity(call.table, liked, item_ids)
+    else:
+        texts = attended(JudgedVectors.of(call.table, call.user()), parts.attention, call.table.find(liked))
     cf, language = parts.cf, parts.text
     out = []
     for place in range(len(item_ids)):

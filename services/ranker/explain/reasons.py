@@ -13,7 +13,8 @@ from shared.errors import FusionrecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.ranker.items.arrays import F32
+    from services.ranker.features.language import JudgedVectors
+    from services.ranker.items.arrays import F32, Rows
     from services.ranker.items.table import ItemTable
     from services.ranker.pipeline.call import Call
     from services.ranker.pipeline.timeouts import Timeouts
@@ -75,6 +76,20 @@ def text_similarity(table: ItemTable, liked: Sequence[str], item_ids: Sequence[s
     left, _ = table.centred(table.find(liked))
     right, _ = table.centred(table.find(item_ids))
     return np.asarray(np.maximum(left @ right.T, 0), dtype=np.float32)
+
+
+def attended(judged: JudgedVectors, attention: F32, liked: Rows) -> F32:
+    """Returns what a network's attention says of the liked items: float32 (liked items, results).
+
+    `attention`: float32 (results, judged items). Items that were liked before the judged ones that it has seen get 0,
+    and so do those that were judged otherwise since.
+    """
+    place_of = {int(row): place for place, row in enumerate(judged.rows) if judged.weights[place] > 0}
+    out = np.zeros((len(liked), len(attention)), dtype=np.float32)
+    for turn, row in enumerate(liked.tolist()):
+        if row in place_of:
+            out[turn] = attention[:, place_of[row]]
+    return out
 
 
 def strongest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -154,6 +154,17 @@ class FusionFunction(Protocol):
         Raises:
             CorruptData: the files cannot be read.
 
+        """
+
+
+@runtime_checkable
+class Attending(Protocol):
+    """A fusion function that says which judged items it looked at."""
+
+    def attention(self, inputs: RankingInput) -> F32:
+        """Returns how much of its attention each candidate gave to each judged item: float32 (n, m), rows of sum 1.
+
+        m is 0 without vectors.
         """
 
 

@@ -137,6 +137,13 @@ class DeepFusion:
         own, parts = self.network.contributions(inputs)
         return bias + own, linear + parts
 
+    def attention(self, inputs: RankingInput) -> F32:
+        """Returns the target attention; see `Attending`."""
+        network = self.network
+        if not len(inputs.history) or not network.reads(inputs):
+            return np.zeros((len(inputs), 0), dtype=np.float32)
+        return network.attention(inputs)
+
     def save(self, folder: Path) -> None:
         """Writes the linear model's file, the weights, and where the network finds its columns."""
         self._linear.save(folder)

@@ -78,10 +78,14 @@ class DeepNetwork:
         raised = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
 
+    def reads(self, inputs: RankingInput) -> bool:
+        """Returns whether the candidates' vectors are as long as those that it was trained with."""
+        return int(inputs.items.shape[1]) == len(self.weights["query"])
+
     def interaction(self, inputs: RankingInput) -> F32:
         """Returns what attention adds to x0: float32 (n, attention dim); zeros without vectors."""
         query = self.weights["query"]
-        if not len(inputs.history) or inputs.items.shape[1] != len(query):
+        if not len(inputs.history) or not self.reads(inputs):
             return np.zeros((len(inputs), query.shape[1]), dtype=np.float32)
         values = (inputs.history @ self.weights["value"]) * inputs.weights[:, None]
         return np.asarray((inputs.items @ query) * (self.attention(inputs) @ values), dtype=np.float32)

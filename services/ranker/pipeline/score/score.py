@@ -9,6 +9,7 @@ import numpy as np
 
 from services.ranker.features.compute import FeatureInputs, ranking_input
 from services.ranker.features.registry import CF, FEATURES, NAMES, TEXT
+from services.ranker.fusion.base import Attending
 from services.ranker.pipeline.call import POPULAR
 
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ class Scored:
 
 @dataclass(frozen=True)
 class Parts:
-    """What makes the scores of n results: bias + the sum of a row of `values`, float32 (n, features), is the score."""
+    """What makes the scores of n results: bias + the sum of a row of `values`, float32 (n, features), is the score.
+
+    `attention`: float32 (n, m), how much of a network's attention each of the m judged items of the history got, in the
+    order of `JudgedVectors`; None where the fusion attends to nothing.
+    """
 
     bias: float
     values: F32
     features: F32
+    attention: F32 | None = None
 
     @property
     def cf(self) -> F32:
@@ -84,4 +90,5 @@ def parts_of(scored: Scored, places: list[int]) -> Parts:
         return Parts(0.0, empty, np.full_like(empty, np.nan))
     chosen = scored.inputs.take(places)
     bias, values = scored.fusion.contributions(chosen)
-    return Parts(bias, values, chosen.features)
+    attention = scored.fusion.attention(chosen) if isinstance(scored.fusion, Attending) else None
+    return Parts(bias, values, chosen.features, attention if attention is not None and attention.size else None)
