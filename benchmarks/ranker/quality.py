@@ -51,7 +51,7 @@ def fit(made: Material, names: Sequence[str]) -> tuple[dict[str, FusionFunction]
     kept, thin = [one for one in lists if one.held], [thinned(one) for one in lists]
     train, held = (stacked([one for one in thin if one.held is held], table) for held in (False, True))
     everything = stacked(thin, table)
-    fusions = new_fusions(names, FitContext(threads=2))
+    fusions = new_fusions(names, FitContext())
     figures: dict[str, Any] = {}
     for name, fusion in fusions.items():
         started = time.perf_counter()

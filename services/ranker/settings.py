@@ -119,8 +119,8 @@ class RankerSettings(ServerSettings):
     ranker-deep) and minutes."""
     checkpoints: str = ".fusionrec/ranker/checkpoints"
     """Folder where a training keeps what lets it go on after it was killed; empty: nowhere. Removed at its end."""
-    training_threads: int = Field(default=2, ge=1)
-    """Threads of the libraries that train."""
+    training_threads: int = Field(default=1, ge=1)
+    """Threads of the libraries that train. More than one only where cores are free: LightGBM's wait for each other."""
     training_lists: int = Field(default=2_000, ge=50)
     """Lists that the training job learns from at most, drawn evenly from every fold and kind."""
     positive_rating: float = 4.0

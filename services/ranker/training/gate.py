@@ -27,7 +27,7 @@ HISTORY, POPULARITY = "history_events", "item_positives"
 GROUPS = tuple(dict.fromkeys(feature.group for feature in FEATURES))
 POPULARITY_EDGES = (0, 1, 10, 50, 200)
 """From how many positive events on an item counts to a step of the popularity axis."""
-MAX_LISTS, MAX_ROWS = 60, 40
+MAX_LISTS, MAX_ROWS = 30, 40
 """Of one step: contributions of networks take a moment."""
 _OF_GROUP = np.array([[feature.group == group for group in GROUPS] for feature in FEATURES], dtype=np.float32)
 
