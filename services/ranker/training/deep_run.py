@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MAX_CHECKPOINTS = 8
+"""Checkpoints in the folder besides that of the training that runs; the oldest are dropped."""
+
 
 @dataclass
 class Best:
@@ -93,6 +96,9 @@ class DeepRun:
         for array in (lists.features, lists.labels, *network.weights.values()):
             key = zlib.crc32(array.tobytes(), key)
         self.context.folder.mkdir(parents=True, exist_ok=True)
+        # Those of trainings that were never run again.
+        for old in sorted(self.context.folder.glob("deep-*.npz"), key=_written)[:-MAX_CHECKPOINTS]:
+            old.unlink(missing_ok=True)
         return self.context.folder / f"deep-{self.phase}-{key:08x}.npz"
 
     def _restored(self, trainer: DeepTrainer, path: Path | None, start: Best) -> Best:
@@ -121,6 +127,10 @@ class DeepRun:
             yield board
         finally:
             board.close()
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def _show(board: Any, epoch: int, values: Mapping[str, float]) -> None:
