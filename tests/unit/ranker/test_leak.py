@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from services.ranker.fusion.base import FitContext
+from services.ranker.settings import RankerSettings
+from services.ranker.training import job
 from services.ranker.training.leak import LeakFound, check_no_leak
 from shared.data.folds import ListKind, training_folds
 from shared.testing.movielens import movielens_events
@@ -67,3 +70,12 @@ def test_an_event_of_what_is_hidden_is_found(folds, kind):
     hidden = labels(cold.lists[of_kind(cold, kind)])[0]
     with pytest.raises(LeakFound, match="is hidden"):
         check_no_leak([replace(cold, training=(*cold.training, hidden))])
+
+
+async def test_a_training_with_planted_labels_ends_before_anything_is_asked(folds, monkeypatch):
+    fold = folds[0]
+    leaking = replace(fold, training=(*fold.training, labels(fold.lists[3])[0]))
+    monkeypatch.setattr(job, "training_folds", lambda _visible, _is_positive: iter([leaking]))
+    training = job.TrainingJob(RankerSettings(), None, None, None, None, FitContext())
+    with pytest.raises(LeakFound, match="the label is among the events of the training"):
+        await training._lists(None, None, (), None, None, None)
