@@ -112,7 +112,7 @@ def ablations(made: Material, name: str) -> dict[str, Any]:
         test = [replace(one, list=_without(one.list, missing)) for one in made.test]
         part = replace(made, prepared=replace(made.prepared, lists=lists), test=test)
         fusions, figures = fit(part, [name])
-        out[what] = {**quality(fusions[name], test, table), **figures[name]["validation"]}
+        out[what] = {**figures[name]["validation"], **quality(fusions[name], test, table)}
     return out
 
 
