@@ -19,6 +19,7 @@ from services.ranker.training.lists import ListMaker, drafts
 from services.ranker.training.tables import with_counts
 from shared.artifacts import ArtifactStore
 from shared.data.folds import ListKind, TrainingList
+from shared.data.item_evidence import ItemReviews, review_texts
 from shared.data.splits import (
     NEW_USER_HISTORIES,
     TEST_SHARE,
@@ -101,7 +102,8 @@ async def material(settings: RankerSettings, protocol: Protocol) -> Material:
 
 async def _test(near: Neighbours, made: Prepared, settings: RankerSettings, protocol: Protocol) -> list[Judged]:
     items, texts = made.snapshot.items, made.texts
-    table = with_counts(made.base, made.visible)
+    await texts.add(review_texts([ItemReviews.of(made.visible)]))
+    table = with_counts(made.base, made.visible, texts)
     cases = list(_cases(protocol, made.counting))
 
     def text_of(item_id: str) -> str:
