@@ -101,9 +101,10 @@ async def material(settings: RankerSettings, protocol: Protocol) -> Material:
 
 
 async def _test(near: Neighbours, made: Prepared, settings: RankerSettings, protocol: Protocol) -> list[Judged]:
-    items, texts = made.snapshot.items, made.texts
+    items = made.snapshot.items
+    base, texts = await made.tables.of(made.versions.targets[Stage.TEST])
     await texts.add(review_texts([ItemReviews.of(made.visible)]))
-    table = with_counts(made.base, made.visible, texts)
+    table = with_counts(base, made.visible, texts)
     cases = list(_cases(protocol, made.counting))
 
     def text_of(item_id: str) -> str:

@@ -273,6 +273,29 @@ class TextEmbedder(Protocol):
 
 
 @dataclass(frozen=True)
+class EncoderNote:
+    """A version of the language model that can be asked for; `labels` and `lineage` are those it was published with."""
+
+    version: str
+    labels: Mapping[str, str]
+    lineage: Mapping[str, str]
+    is_current: bool
+
+
+class VersionedEmbedder(TextEmbedder, Protocol):
+    """One that tells its versions."""
+
+    async def versions(self) -> Sequence[EncoderNote]:
+        """Returns the versions that can be asked for, newest first; none where there is only one.
+
+        Raises:
+            DependencyUnavailable: the embedding service does not answer.
+            ModelNotReady: it has no model yet.
+
+        """
+
+
+@dataclass(frozen=True)
 class UserHistory:
     """What a user did: the newest events, oldest first, as the log stood at `sequence`."""
 

@@ -53,8 +53,9 @@ class CandidatesSettings(ServerSettings):
     embedding_address: str = "127.0.0.1:50052"
     """Where texts become vectors."""
     embedding_version: str = ""
-    """Version of the encoder that training uses, as embedding's GetModelInfo lists them; empty means the current one.
-    What is served asks for the version that it was trained with."""
+    """Version of the encoder that training uses, as embedding's GetModelInfo lists them. Empty means the current one
+    for what is served; for what is measured, one that has not seen the hidden events (docs/fine-tuning.md). What is
+    served asks for the version that it was trained with."""
     artifacts: str = ".fusionrec/candidates/artifacts"
     """Folder or fsspec URL of the trained versions."""
     artifacts_poll_s: float = Field(default=0.5, gt=0)

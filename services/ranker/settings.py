@@ -30,8 +30,8 @@ class RankerSettings(ServerSettings):
     embedding_address: str = "127.0.0.1:50052"
     """Address of embedding: text profiles and item vectors."""
     embedding_version: str = ""
-    """Version of the encoder that training uses, as embedding's GetModelInfo lists them; empty means the current one.
-    What is served asks for the version that it was trained with."""
+    """Version of the encoder that training uses, as embedding's GetModelInfo lists them; empty means those of the
+    candidates versions that it is trained on. What is served asks for the version that it was trained with."""
     candidates_address: str = "127.0.0.1:50053"
     """Address of candidates."""
     artifacts: str = ".fusionrec/ranker/artifacts"

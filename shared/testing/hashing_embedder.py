@@ -54,6 +54,10 @@ class HashingEmbedder:
         vectors = [self._vector(text) for text in texts]
         return HashedTexts(np.array(vectors, np.float32).reshape(len(texts), self.dim), self.version)
 
+    async def versions(self) -> tuple[()]:
+        """Returns none: there is only this one, which learns nothing."""
+        return ()
+
     def _vector(self, text: str) -> NDArray[np.float64]:
         words = re.findall(r"\w+", text.lower())
         if not words:

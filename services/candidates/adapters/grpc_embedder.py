@@ -8,7 +8,7 @@ import numpy as np
 from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
 
-from services.candidates.ports import Embedded
+from services.candidates.ports import Embedded, EncoderNote
 from shared.errors import DependencyUnavailable, ModelMismatch, NotFound
 from shared.rpc import client
 
@@ -48,6 +48,20 @@ class GrpcEmbedder:
                 f"the candidates model needs vectors of embedding {version}, which the embedding service does not "
                 f"have: train anew ({error.message})"
             ) from error
+
+    async def versions(self) -> list[EncoderNote]:
+        """Returns the versions that the embedding service lists. See `VersionedEmbedder`.
+
+        Raises:
+            DependencyUnavailable: the embedding service does not answer.
+            ModelNotReady: it has no model yet.
+
+        """
+        call = self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=TIMEOUT_S[True])
+        answer = await client.call(call, COMPONENT)
+        return [
+            EncoderNote(one.version, dict(one.labels), dict(one.lineage), one.is_current) for one in answer.versions
+        ]
 
     async def _embed(self, texts: Sequence[str], *, urgent: bool, version: str) -> Embedded:
         found: list[tuple[int, F32]] = []

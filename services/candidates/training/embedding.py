@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,13 +16,15 @@ from shared.data.texts import item_text, item_title
 from shared.errors import ModelMismatch, ModelNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from services.candidates.arrays import F32, I64, Mask
     from services.candidates.ports import Embedded, TextEmbedder
     from services.candidates.sources.hyperparameters import TextParameters
     from shared.data.item_evidence import ItemReviews
     from shared.data.nouns import Item
+
+T = TypeVar("T")
 
 STEP = 500
 """Texts of one call."""
@@ -176,11 +178,15 @@ async def _embed(
 
 
 async def _embed_step(texts: Sequence[str], embedder: TextEmbedder, version: str) -> Embedded:
-    """Returns the vectors of one step; a service that is warming up is waited for, not one that does not answer."""
+    return await warmed_up(lambda: embedder.embed(texts, urgent=False, version=version))
+
+
+async def warmed_up(call: Callable[[], Awaitable[T]]) -> T:
+    """Returns the answer to a call; a service that is warming up is waited for, not one that does not answer."""
     until = time.monotonic() + WARM_UP_S
     while True:
         try:
-            return await embedder.embed(texts, urgent=False, version=version)
+            return await call()
         except ModelNotReady:
             if time.monotonic() > until:
                 raise

@@ -1,9 +1,10 @@
-"""The job: reads the log once, embeds the catalogue once, trains and publishes every version of a protocol."""
+"""The job: reads the log once, embeds the catalogue once per encoder, trains and publishes a protocol's versions."""
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import structlog
 from services.candidates.catalogue.table import ItemTable
 from services.candidates.sources.registry import check_kinds, wanted_kinds
 from services.candidates.training.embedding import embed_items, embed_reviews, own_texts, titles_needed, with_reviews
+from services.candidates.training.encoders import encoder_of_stages
 from services.candidates.training.likes import likes_of
 from services.candidates.training.plan import plan_versions, serving_version
 from services.candidates.training.quotas import FOLD
@@ -20,13 +22,14 @@ from services.candidates.versions.files import save_indexes, save_models
 from services.candidates.versions.version import KIND
 from shared.data.item_evidence import ItemReviews
 from shared.data.nouns import Item
+from shared.data.splits import Stage
 from shared.errors import CorruptData, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from services.candidates.merge.quotas import Quotas
-    from services.candidates.ports import AlsEngine, IndexBuilder, JudgedLog, TextEmbedder
+    from services.candidates.ports import AlsEngine, IndexBuilder, JudgedLog, VersionedEmbedder
     from services.candidates.sources.aligned_text import ItemTexts
     from services.candidates.sources.hyperparameters import Hyperparameters
     from services.candidates.training.likes import Likes
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from shared.artifacts import ArtifactStore, Manifest
     from shared.data.log import LogSnapshot
     from shared.data.preferences import PreferenceRules
-    from shared.data.splits import Protocol, Stage
+    from shared.data.splits import Protocol
     from shared.telemetry.progress import JobProgress
 
 log = structlog.get_logger(__name__)
@@ -49,7 +52,7 @@ class NothingToLearn(Exception):
 class TrainingJob:
     """What the job needs; `keep_versions` of each kind stay in the store, older ones are deleted."""
 
-    embedder: TextEmbedder
+    embedder: VersionedEmbedder
     store: ArtifactStore
     rules: PreferenceRules
     parameters: Hyperparameters
@@ -64,7 +67,7 @@ class TrainingJob:
     als_engine: AlsEngine | None = None
     """What fits the matrix factorisation; None: this process."""
     embedding_version: str = ""
-    """Version of the language model that makes the items' vectors; empty: the current one."""
+    """Version of the language model that makes all vectors; empty: what suits each stage (`training/encoders.py`)."""
 
     async def run(self, protocol: Protocol, stages: Collection[Stage], snapshot: LogSnapshot) -> list[Manifest]:
         """Trains and publishes; returns the manifests in the order of publishing.
@@ -72,7 +75,7 @@ class TrainingJob:
         Raises:
             NothingToLearn: no events, no positives, or no catalogue.
             DependencyUnavailable: the embedding service does not answer, or the engine fails.
-            ModelMismatch: it changed its model meanwhile.
+            ModelMismatch: it changed its model meanwhile, or has none for what is measured.
             FusionrecError: a source cannot be trained here.
 
         """
@@ -80,8 +83,15 @@ class TrainingJob:
         check_kinds(wanted_kinds(self.sources))
         table = _table(snapshot, {event.item_id for event in snapshot.events})
         planned = list(plan_versions(protocol, stages, snapshot.events, self.rules))
-        likes = [likes_of(one.events, table.rows, self.rules) for one in planned]
-        return await self._train(snapshot, table, list(zip(planned, likes, strict=True)))
+        encoders = await encoder_of_stages(self.embedder, self.embedding_version, protocol, stages)
+        # One encoder after the other, each with the versions that need it: no more than one's vectors are in memory.
+        quotas: Quotas | None = None
+        manifests: list[Manifest] = []
+        for encoder, own in groupby(planned, key=lambda one: encoders[Stage(one.labels["stage"])]):
+            versions = [(one, likes_of(one.events, table.rows, self.rules)) for one in own]
+            made, quotas = await self._train(snapshot, table, versions, encoder, quotas)
+            manifests += made
+        return manifests
 
     async def run_serving(self, catalogue: LogSnapshot, log: JudgedLog) -> list[Manifest]:
         """Trains and publishes what users get, on a log that was judged elsewhere: no event becomes an object here.
@@ -98,16 +108,23 @@ class TrainingJob:
         likes = log.likes(table.rows)
         if not catalogue.items or not likes.matrix.nnz:
             raise NothingToLearn("the export has no items, or no event in it is a positive")
-        return await self._train(catalogue, table, [(serving_version(sum(events.values())), likes)])
+        versions = [(serving_version(sum(events.values())), likes)]
+        manifests, _ = await self._train(catalogue, table, versions, self.embedding_version, None)
+        return manifests
 
     async def _train(
-        self, snapshot: LogSnapshot, table: ItemTable, versions: Sequence[tuple[PlannedVersion, Likes]]
-    ) -> list[Manifest]:
-        texts, embedding = await self._embed(table, [likes for _, likes in versions])
+        self,
+        snapshot: LogSnapshot,
+        table: ItemTable,
+        versions: Sequence[tuple[PlannedVersion, Likes]],
+        encoder: str,
+        quotas: Quotas | None,
+    ) -> tuple[list[Manifest], Quotas | None]:
+        """Trains and publishes the versions of one encoder; returns them, and the quotas: the given ones, or newer."""
+        texts, embedding = await self._embed(table, [likes for _, likes in versions], encoder)
         seen = [ItemReviews.of(one.events) for one, _ in versions]
         said = await embed_reviews(seen, self.embedder, self._on_reviews, embedding)
         manifests = []
-        quotas: Quotas | None = None
         for done, (one, likes) in enumerate(versions):
             self.progress.update("train", done, len(versions))
             # Each version reads the reviews among its own events only: a hidden one would give its writer away.
@@ -123,7 +140,7 @@ class TrainingJob:
                 manifests.append(self._publish(one, Path(folder), snapshot, embedding, table, indexes))
             self._prune(one)
         self.progress.update("train", len(versions), len(versions))
-        return manifests
+        return manifests, quotas
 
     def _check(self, snapshot: LogSnapshot) -> None:
         if not snapshot.events:
@@ -139,7 +156,7 @@ class TrainingJob:
         if unknown:
             log.warning("items with events are not in the catalogue: not recommended until they are", items=unknown)
 
-    async def _embed(self, table: ItemTable, likes: Sequence[Likes]) -> tuple[ItemTexts, str]:
+    async def _embed(self, table: ItemTable, likes: Sequence[Likes], encoder: str) -> tuple[ItemTexts, str]:
         given = [table.item(row) for row in range(len(table))]
         items = [item or Item(item_id) for item, item_id in zip(given, table.ids, strict=True)]
         titles = titles_needed(items, (one.per_item for one in likes), self.parameters.text)
@@ -147,7 +164,7 @@ class TrainingJob:
         def on_done(done: int, total: int) -> None:
             self.progress.update("embed", done, total)
 
-        return await embed_items(given, titles, self.embedder, on_done, self.embedding_version)
+        return await embed_items(given, titles, self.embedder, on_done, encoder)
 
     def _on_reviews(self, done: int, total: int) -> None:
         self.progress.update("embed reviews", done, total)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from services.embedding.training.corpus import Corpus
     from shared.telemetry.progress import JobProgress
 
-FIT = "fit"
-"""Label `method` of what was fitted."""
+FIT, SESSIONS = "fit", "sessions"
+"""Label `method` of what was fitted on texts alone, and on what users liked: who measures with it must know."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FitTrainer:
     @property
     def method(self) -> str:
         """See the port."""
-        return FIT
+        return SESSIONS if self.sessions else FIT
 
     def train(self, corpus: Corpus, folder: Path) -> Trained:
         """See the port."""

@@ -14,8 +14,7 @@ from services.ranker.models.model import KIND, ModelNotes, readable_manifests, s
 from services.ranker.training.fitting import train, update
 from services.ranker.training.leak import check_no_leak
 from services.ranker.training.lists import ListMaker, drafts, evenly
-from services.ranker.training.tables import base_table, with_counts
-from services.ranker.training.vectors import TextVectors
+from services.ranker.training.tables import BaseTables, with_counts
 from services.ranker.training.versions import choose_versions
 from services.ranker.training.warm_start import Beginning
 from shared.data.folds import training_folds, visible_events
@@ -46,15 +45,16 @@ INFO_TIMEOUT_S = 10.0
 class Prepared:
     """What a training stands on: `counting` are all events that count, `visible` those that stage `test` may see.
 
-    `base` has all items and no event; `beginning` is what a warm start goes on from.
+    `tables` has all items and no event, by encoder; `base` is that of the lists, whose rows are named in them.
+    `beginning` is what a warm start goes on from.
     """
 
     versions: CandidateVersions
     snapshot: LogSnapshot
     counting: Sequence[Event]
     visible: Sequence[Event]
+    tables: BaseTables
     base: ItemTable
-    texts: TextVectors
     lists: Sequence[LearnedList]
     beginning: Beginning | None = None
 
@@ -95,13 +95,14 @@ class TrainingJob:
         else:
             load = beginning.load
             trained = await asyncio.to_thread(update, protocol, load, made.lists, default, self.context, made.base)
-        versions, base, lists = made.versions, made.base, made.lists
+        versions, lists = made.versions, made.lists
         seen = {Stage.TEST: made.visible, Stage.SERVING: made.counting}
         published = []
         for turn, stage in enumerate(versions.targets):
             self.context.progress.update("publish", turn, len(versions.targets))
-            await made.texts.add(review_texts([ItemReviews.of(seen[stage])]))
-            table = with_counts(base, seen[stage], made.texts)
+            base, texts = await made.tables.of(versions.targets[stage])
+            await texts.add(review_texts([ItemReviews.of(seen[stage])]))
+            table = with_counts(base, seen[stage], texts)
             lineage = {"candidates": versions.targets[stage].version, "embedding": base.embedding_version}
             labels = {"protocol": protocol.value, "stage": stage.value}
             data: dict[str, object] = {"sequence": versions.sequence, "cursor": made.snapshot.cursor}
@@ -120,12 +121,12 @@ class TrainingJob:
         rules = self.settings.preferences
         counting = [event for event in snapshot.events if rules.counts(event)]
         visible = visible_events(protocol, counting, lambda event: rules.signal(event) > 0)
-        texts = TextVectors(self.encoder, self.context.progress, self.settings.embedding_version)
-        await texts.add(item_text(item) for item in snapshot.items.values())
-        base = base_table(snapshot.items, texts, rules)
+        tables = BaseTables(snapshot.items, self.encoder, self.context.progress, rules, self.settings.embedding_version)
         users = None if beginning is None else beginning.users
-        lists = await self._lists(versions, snapshot, visible, base, texts, users)
-        return Prepared(versions, snapshot, counting, visible, base, texts, lists, beginning)
+        lists = await self._lists(versions, snapshot, visible, tables, users)
+        # The folds are one stage, so they share an encoder.
+        base, _ = await tables.of(next(iter(versions.folds.values())))
+        return Prepared(versions, snapshot, counting, visible, tables, base, lists, beginning)
 
     async def _beginning(self, protocol: splits.Protocol, snapshot: LogSnapshot) -> Beginning:
         """Returns the version that a warm start goes on from, and whose lists have changed since."""
@@ -138,8 +139,7 @@ class TrainingJob:
         versions: CandidateVersions,
         snapshot: LogSnapshot,
         visible: Sequence[Event],
-        base: ItemTable,
-        texts: TextVectors,
+        tables: BaseTables,
         users: frozenset[str] | None,
     ) -> list[LearnedList]:
         """Returns the lists of all folds; with `users`, those of these users alone."""
@@ -168,9 +168,13 @@ class TrainingJob:
         lists: list[LearnedList] = []
         for fold in folds:
             # One fold after the other: the candidates service keeps only a few pinned versions in memory.
+            if not chosen[fold.name]:
+                continue
+            candidates = versions.folds[fold.name]
+            base, texts = await tables.of(candidates)
             wanted = drafts(
                 chosen[fold.name],
-                version=versions.folds[fold.name].version,
+                version=candidates.version,
                 k=self.settings.candidates,
                 history_limit=self.settings.history_limit,
             )

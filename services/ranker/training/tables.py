@@ -1,4 +1,4 @@
-"""The item tables of a training run: the same items and vectors, the counts of what each version may see."""
+"""The item tables of a training run: the same items, the vectors and the counts of what each version may see."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from services.ranker.items.evidence import reviewed_vectors
 from services.ranker.items.popularity import Popularity
 from services.ranker.items.table import ItemTable
+from services.ranker.training.vectors import TextVectors
 from shared.data.item_evidence import ItemReviews
 from shared.data.texts import item_text
 
@@ -17,9 +18,49 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from services.ranker.items.arrays import F32
-    from services.ranker.training.vectors import TextVectors
+    from services.ranker.nouns import VersionNote
+    from services.ranker.ports import TextEncoder
     from shared.data.nouns import Event, Item
     from shared.data.preferences import PreferenceRules
+    from shared.telemetry.progress import JobProgress
+
+
+class BaseTables:
+    """The table of all items per encoder version, each made once, with the vectors of texts that it is made of.
+
+    A candidates version's lists and tables have vectors of the encoder that it was trained with: that one has not
+    seen what is hidden from it. `wanted` names one encoder version for all; empty means that.
+    """
+
+    def __init__(
+        self,
+        items: Mapping[str, Item],
+        encoder: TextEncoder,
+        progress: JobProgress,
+        rules: PreferenceRules,
+        wanted: str = "",
+    ) -> None:
+        self._items = items
+        self._encoder = encoder
+        self._progress = progress
+        self._rules = rules
+        self._wanted = wanted
+        self._made: dict[str, tuple[ItemTable, TextVectors]] = {}
+
+    async def of(self, candidates: VersionNote) -> tuple[ItemTable, TextVectors]:
+        """Returns the table and the vectors for a candidates version.
+
+        Raises:
+            DependencyUnavailable: embedding does not answer.
+            ModelMismatch: it does not have the version, or no longer.
+
+        """
+        version = self._wanted or candidates.lineage.get("embedding", "")
+        if version not in self._made:
+            texts = TextVectors(self._encoder, self._progress, version)
+            await texts.add(item_text(item) for item in self._items.values())
+            self._made[version] = base_table(self._items, texts, self._rules), texts
+        return self._made[version]
 
 
 def base_table(items: Mapping[str, Item], texts: TextVectors, rules: PreferenceRules) -> ItemTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
 from fusionrec.candidates.v1 import candidates_service_pb2 as pb
 from fusionrec.embedding.v1 import embedding_service_pb2 as embedding_pb
 from fusionrec.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
@@ -15,7 +16,9 @@ from services.embedding.encoders import bow, tfidf
 from services.embedding.settings import EmbeddingSettings
 from shared.artifacts import ArtifactStore
 from shared.data.nouns import Item
+from shared.data.splits import Protocol, Stage
 from shared.data.texts import item_text
+from shared.errors import ModelMismatch
 from shared.testing.servers import served
 
 TASTES = ("space", "romance", "western")
@@ -33,9 +36,9 @@ async def embedding(folder):
     bow.fit(TEXTS).save(folder / "base")
     store = ArtifactStore(str(folder / "encoders"))
 
-    def publish(model):
+    def publish(model, **options):
         model.save(folder / model.kind)
-        return store.publish("embedding", folder / model.kind).version
+        return store.publish("embedding", folder / model.kind, **options).version
 
     settings = EmbeddingSettings(
         port=0, metrics_port=0, model=str(folder / "base"), artifacts=str(folder / "encoders"), artifacts_poll_s=0.02
@@ -105,6 +108,72 @@ async def test_candidates_go_on_while_embedding_swaps_and_the_next_training_take
                 await client.until(both_answered)
                 done.set()
             assert seen == {(manifest.version, first), (trained.version, second)}
+
+
+def tuned(**labels):
+    """Returns what the job of the embedding service says of an encoder that learned from events."""
+    return {"encoder": "bow", "method": "head", **labels}
+
+
+class CountingEmbedder(GrpcEmbedder):
+    """Counts the texts that each version embeds."""
+
+    def __init__(self, channel):
+        super().__init__(channel)
+        self.texts = {}
+
+    async def embed(self, texts, *, urgent, version=""):
+        self.texts[version] = self.texts.get(version, 0) + len(texts)
+        return await super().embed(texts, urgent=urgent, version=version)
+
+
+async def test_what_is_measured_is_not_trained_with_an_encoder_that_saw_the_answers(world, tmp_path):
+    async with embedding(tmp_path) as (channel, publish):
+        world.embedder = CountingEmbedder(channel)
+        stub = embedding_grpc.EmbeddingServiceStub(channel)
+
+        async def current():
+            return (await stub.GetModelInfo(embedding_pb.GetModelInfoRequest())).version
+
+        async def swapped(version):
+            async with asyncio.timeout(20):
+                while await current() != version:
+                    await asyncio.sleep(0.02)
+
+        async def encoders(*stages, protocol=Protocol.WARM, **options):
+            world.embedder.texts = {}
+            made = await world.train(protocol, stages, **options)
+            used = {}
+            for one in made:
+                used.setdefault(one.labels["stage"], set()).add(one.lineage["embedding"])
+            assert set(world.embedder.texts) == set().union(*used.values())
+            # Each encoder that is needed reads the catalogue once.
+            assert max(world.embedder.texts.values()) <= 2 * len(TEXTS)
+            return {Stage(stage): names.pop() if len(names) == 1 else names for stage, names in used.items()}
+
+        measured = (Stage.TEST, Stage.SERVING)
+        base = await current()
+        assert await encoders(*measured) == dict.fromkeys(measured, base)
+        serving = publish(
+            bow.fit(TEXTS), labels=tuned(protocol="warm", stage="serving"), lineage={"base": base}, make_current=True
+        )
+        await swapped(serving)
+        assert await encoders() == {Stage.FIT: base, Stage.TEST: base, Stage.SERVING: serving}
+        assert await encoders(*measured, embedding_version=serving) == dict.fromkeys(measured, serving)
+        # One that was trained on what the protocol shows stands in for it, in its own protocol alone.
+        test = publish(
+            bow.fit(TEXTS), labels=tuned(protocol="new-items", stage="test"), lineage={"base": base}, make_current=False
+        )
+        assert await encoders(Stage.TEST, protocol=Protocol.NEW_ITEMS) == {Stage.TEST: test}
+        assert await encoders(*measured) == {Stage.TEST: base, Stage.SERVING: serving}
+        orphan = publish(bow.fit(TEXTS), labels=tuned(method="sessions", protocol="warm", stage="serving"))
+        await swapped(orphan)
+        before = world.store.versions("candidates")
+        with pytest.raises(ModelMismatch, match=r"--protocol warm --stage test.*CANDIDATES_EMBEDDING_VERSION"):
+            await world.train(Protocol.WARM, ())
+        assert world.store.versions("candidates") == before
+        (manifest,) = await world.train()
+        assert manifest.lineage == {"embedding": orphan}
 
 
 async def test_a_training_can_be_told_which_encoder_to_use(world, tmp_path):

@@ -293,7 +293,7 @@ async def test_fitted_kinds_are_published_by_the_same_job(tmp_path, settings, ki
     job, store = _job(tmp_path)
     manifest = await job.run(fit_trainer(kind, 7, Quiet(), sessions=sessions), Protocol.WARM, Stage.SERVING)
     assert manifest.labels["encoder"] == kind
-    assert manifest.labels["method"] == "fit"
+    assert manifest.labels["method"] == ("sessions" if sessions else "fit")
     assert manifest.metrics["validation_ndcg_10"] > 0.2
     loaded = store.load("embedding")
     made = vectors(loaded.folder, settings)

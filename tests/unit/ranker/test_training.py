@@ -11,13 +11,15 @@ import pytest
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.base import FitContext
 from services.ranker.nouns import VersionNote
+from services.ranker.ports import Embedded
 from services.ranker.training.fitting import train
 from services.ranker.training.learned import LearnedList, stacked, thinned
 from services.ranker.training.lists import drafts, evenly, outcomes_of
 from services.ranker.training.metrics import mean_ndcg
+from services.ranker.training.tables import BaseTables
 from services.ranker.training.versions import choose_versions
 from shared.data.folds import ListKind, TrainingList, training_folds
-from shared.data.nouns import EventType
+from shared.data.nouns import EventType, Item
 from shared.data.splits import Protocol, Stage
 from shared.errors import ModelNotReady, NotFound
 from shared.testing.movielens import movielens_events
@@ -119,6 +121,52 @@ def made_lists(users: int, seed: int = 0) -> list[LearnedList]:
         kind = ListKind.WARM if user % 2 else ListKind.COLD_USER
         out.append(LearnedList(kind, f"user-{user}", features, labels, held=user % 5 == 1))
     return out
+
+
+class Silent:
+    def update(self, stage, done, total):
+        pass
+
+
+class TwoEncoders:
+    """Embedding with two versions, "blind" and "tuned": their vectors point along axes of their own."""
+
+    def __init__(self):
+        self.texts = []
+
+    async def embed(self, texts, timeout_s, *, bulk=False, version=""):  # noqa: ARG002 (the port's signature)
+        version = version or "tuned"
+        self.texts += [(version, text) for text in texts]
+        vector = np.eye(2, dtype=np.float32)[["blind", "tuned"].index(version)]
+        return Embedded(np.tile(vector, (len(texts), 1)), np.ones(len(texts), dtype=bool), version)
+
+
+class TestEncoders:
+    ITEMS = {"a": Item("a", "one"), "b": Item("b", "two")}  # noqa: RUF012 (nobody writes to it)
+
+    @staticmethod
+    def made_with(embedding, stage):
+        labels = {"protocol": "warm", "stage": stage}
+        return VersionNote(f"c-{stage}", START, labels, {"embedding": embedding}, 1, is_current=False)
+
+    async def test_each_candidates_version_has_the_vectors_of_its_own_encoder(self):
+        encoder = TwoEncoders()
+        tables = BaseTables(self.ITEMS, encoder, Silent(), RULES)
+        for embedding, stage in (("blind", "fit"), ("blind", "test"), ("tuned", "serving")):
+            table, texts = await tables.of(self.made_with(embedding, stage))
+            assert (table.embedding_version, texts.version) == (embedding, embedding)
+            found, _ = table.vectors.take(np.arange(2))
+            assert found[:, 1].tolist() == [float(embedding == "tuned")] * 2
+        # The stages of one encoder share what it read.
+        assert sorted(encoder.texts) == [(one, text) for one in ("blind", "tuned") for text in ("one", "two")]
+
+    async def test_one_encoder_for_all_where_that_is_said(self):
+        tables = BaseTables(self.ITEMS, TwoEncoders(), Silent(), RULES, "blind")
+        assert (await tables.of(self.made_with("tuned", "serving")))[0].embedding_version == "blind"
+
+    async def test_the_current_one_where_candidates_say_nothing(self):
+        tables = BaseTables(self.ITEMS, TwoEncoders(), Silent(), RULES)
+        assert (await tables.of(note("c", "test", 1)))[0].embedding_version == "tuned"
 
 
 class TestFitting:
