@@ -10,20 +10,27 @@ import pytest
 
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.base import FitContext
+from services.ranker.models.model import KIND, load_model
 from services.ranker.nouns import VersionNote
-from services.ranker.ports import Embedded
+from services.ranker.ports import CandidatesInfo, Embedded
+from services.ranker.settings import RankerSettings
 from services.ranker.training.fitting import train
+from services.ranker.training.job import TrainingJob
 from services.ranker.training.learned import LearnedList, stacked, thinned
 from services.ranker.training.lists import drafts, evenly, outcomes_of
 from services.ranker.training.metrics import mean_ndcg
 from services.ranker.training.tables import BaseTables
 from services.ranker.training.versions import choose_versions
+from shared.artifacts import ArtifactStore
 from shared.data.folds import ListKind, TrainingList, training_folds
+from shared.data.log import LogSnapshot
 from shared.data.nouns import EventType, Item
 from shared.data.splits import Protocol, Stage
+from shared.data.texts import item_text
 from shared.errors import ModelNotReady, NotFound
 from shared.testing.movielens import movielens_events
 
+from .house import WORLD, Neighbours
 from .samples import RULES, START, rating
 
 
@@ -167,6 +174,43 @@ class TestEncoders:
     async def test_the_current_one_where_candidates_say_nothing(self):
         tables = BaseTables(self.ITEMS, TwoEncoders(), Silent(), RULES)
         assert (await tables.of(note("c", "test", 1)))[0].embedding_version == "tuned"
+
+
+class Finder(Neighbours):
+    """Candidates whose versions of the stage `serving` alone were trained with the tuned encoder."""
+
+    async def info(self, timeout_s):  # noqa: ARG002 (the port's signature)
+        folds = [note(f"f-{fold}", "fit", 9, fold=fold) for fold in ("warm-0", "warm-1", "warm-2", "warm-3", "cold")]
+        versions = [note("s", "serving", 9), note("t", "test", 9), *folds]
+        encoder = {"fit": "blind", "test": "blind", "serving": "tuned"}
+        versions = [replace(one, lineage={"embedding": encoder[one.labels["stage"]]}) for one in versions]
+        return CandidatesInfo("s", "tuned", tuple(versions))
+
+
+async def test_a_run_uses_the_encoder_of_each_candidates_version(tmp_path):
+    random = np.random.default_rng(2)
+    events = [
+        rating(f"u{user}", WORLD[item], float(random.choice([2.0, 5.0])), day)
+        for user in range(30)
+        for day, item in enumerate(random.permutation(len(WORLD))[:20].tolist())
+    ]
+    snapshot = LogSnapshot(events, {item_id: Item(item_id, f"title {item_id}") for item_id in WORLD}, 9)
+
+    async def read(_sequence):
+        return snapshot
+
+    encoder, store = TwoEncoders(), ArtifactStore(str(tmp_path))
+    job = TrainingJob(RankerSettings(), Finder(), encoder, read, store, FitContext())
+    test, serving = await job.run(Protocol.WARM, ["linear"])
+    assert test.lineage == {"candidates": "t", "embedding": "blind"}
+    assert serving.lineage == {"candidates": "s", "embedding": "tuned"}
+    for manifest, axis in ((test, 0), (serving, 1)):
+        table = load_model(store.load(KIND, manifest.version), RULES).table
+        found, _ = table.vectors.take(np.arange(len(WORLD)))
+        assert (table.embedding_version, set(np.argmax(found, axis=1))) == (manifest.lineage["embedding"], {axis})
+    # The lists' questions, too, were put to the one that is blind: the tuned one read the catalogue alone.
+    read_by_tuned = [text for version, text in encoder.texts if version == "tuned"]
+    assert sorted(read_by_tuned) == sorted(item_text(item) for item in snapshot.items.values())
 
 
 class TestFitting:
