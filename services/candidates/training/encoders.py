@@ -43,7 +43,18 @@ async def encoder_of_stages(
     current = next((one.version for one in notes if one.is_current), "")
     blind = blind_version(notes, protocol)
     # All by name: the embedding service may swap before the first text is sent.
-    return {stage: current if stage is Stage.SERVING else blind for stage in stages}
+    versions = {Stage.SERVING: current, Stage.TEST: blind, Stage.FIT: _base_of(notes, blind)}
+    return {stage: versions[stage] for stage in stages}
+
+
+def _base_of(notes: Sequence[EncoderNote], version: str) -> str:
+    """Returns the base that a version was trained from, where it is listed; else the version.
+
+    A version of stage `test` has seen what the folds of stage `fit` hide, which is what the fusion learns from.
+    """
+    listed = {one.version: one for one in notes}
+    base = listed[version].lineage.get("base", "") if version in listed else ""
+    return base if base in listed and listed[version].labels.get("method", "") not in FROM_TEXTS else version
 
 
 def blind_version(notes: Sequence[EncoderNote], protocol: Protocol) -> str:

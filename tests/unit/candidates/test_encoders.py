@@ -42,6 +42,12 @@ async def test_users_get_the_current_one_and_what_is_measured_one_that_saw_no_an
     assert listing.texts == 0
 
 
+async def test_the_folds_are_hidden_from_one_that_may_be_measured_with():
+    listing = Listing(CURRENT, note("blind", stage="test"), BASE)
+    found = await encoder_of_stages(listing, "", Protocol.WARM, ALL)
+    assert found == {Stage.FIT: "base", Stage.TEST: "blind", Stage.SERVING: "tuned"}
+
+
 @pytest.mark.parametrize("current", ["", "fit"])
 async def test_one_that_learned_from_texts_alone_serves_all_stages(current):
     listing = Listing(note("words", current, current=True, encoder="tfidf"), BASE)
