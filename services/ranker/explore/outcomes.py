@@ -1,7 +1,9 @@
 """How items do when they are shown: impressions joined to what came of them by attribution token.
 
-Everything is counted from the log in its order, so every replica that reads the log knows the same, and a restart
-reads it again. For each item: lift ~ Gamma(PRIOR + successes, PRIOR + expected successes), the posterior of a Poisson
+Everything is counted from the log in its order: replicas that read the same log know the same, and a restart reads it
+again. Only forgetting makes them differ: a replica that runs on takes back the impressions of a forgotten user that are
+still open, and keeps in its sums, without a name, what older ones added; the log of one that starts later has neither.
+For each item: lift ~ Gamma(PRIOR + successes, PRIOR + expected successes), the posterior of a Poisson
 rate relative to what items at the same positions get (position bias is taken out by that); 1 is as good as the others.
 """
 
@@ -69,7 +71,8 @@ class Outcomes:
         self._bucket_shown = np.zeros(buckets)
         self._bucket_successes = np.zeros(buckets)
         self._open: OrderedDict[str, Shown] = OrderedDict()
-        self._early: OrderedDict[str, str] = OrderedDict()
+        self._of_user: dict[str, set[str]] = {}
+        self._early: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     def apply(self, records: Iterable[LogRecord]) -> None:
         """Takes a stretch of the log."""
@@ -79,7 +82,7 @@ class Outcomes:
                     if event.type is EventType.IMPRESSION:
                         self._show(event)
                     elif self._preferences.signal(event) > 0:
-                        self._succeed(token, event.item_id)
+                        self._succeed(event)
                 case UserForgotten(user_id):
                     self._forget(user_id)
 
@@ -108,30 +111,42 @@ class Outcomes:
         bucket = int(np.searchsorted(BUCKET_ENDS, max(event.position, 1)))
         self._count(row, bucket, shown=1, successes=0)
         self._open[token] = Shown(row, bucket, event.user_id)
+        self._of_user.setdefault(event.user_id, set()).add(token)
         if len(self._open) > self._capacity:
-            self._open.popitem(last=False)
+            oldest, one = self._open.popitem(last=False)
+            self._close(oldest, one.user_id)
         metrics.EXPLORE_OUTCOMES.labels("impression").inc()
-        if self._early.pop(token, None) == event.item_id:
-            self._succeed(token, event.item_id)
+        if self._early.pop(token, None) == (event.item_id, event.user_id):
+            self._succeed(event)
 
-    def _succeed(self, token: str, item_id: str) -> None:
+    def _succeed(self, event: Event) -> None:
+        """Counts a success. `event` is what the user did, or the impression whose success came before it."""
+        token = event.attribution_token
         shown = self._open.get(token)
         if shown is None:
-            self._early[token] = item_id
+            self._early[token] = (event.item_id, event.user_id)
             if len(self._early) > MAX_EARLY:
                 self._early.popitem(last=False)
             return
-        # Once per impression, and only for the item that was shown: a token is the caller's to send.
-        if shown.succeeded or self._rows.get(item_id) != shown.row:
+        # Once per impression, only for the item that was shown and the user who saw it: a token is the caller's to send.
+        if shown.succeeded or event.user_id != shown.user_id or self._rows.get(event.item_id) != shown.row:
             return
         shown.succeeded = True
         self._count(shown.row, shown.bucket, shown=0, successes=1)
         metrics.EXPLORE_OUTCOMES.labels("success").inc()
 
     def _forget(self, user_id: str) -> None:
-        for token in [token for token, one in self._open.items() if one.user_id == user_id]:
+        for token in self._of_user.pop(user_id, ()):
             one = self._open.pop(token)
             self._count(one.row, one.bucket, shown=-1, successes=-int(one.succeeded))
+        for token in [token for token, (_, user) in self._early.items() if user == user_id]:
+            del self._early[token]
+
+    def _close(self, token: str, user_id: str) -> None:
+        own = self._of_user[user_id]
+        own.discard(token)
+        if not own:
+            del self._of_user[user_id]
 
     def _count(self, row: int, bucket: int, *, shown: int, successes: int) -> None:
         self._shown[row, bucket] += shown

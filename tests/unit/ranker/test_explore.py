@@ -133,10 +133,11 @@ def test_low_places_are_not_held_against_an_item():
     [
         clicked("t", "another item"),
         clicked("never shown", "a"),
+        clicked("t", "a", user="another"),
         clicked("t", "a", EventType.DISLIKE),
         Event("x", "u", "a", EventType.CLICK, START),
     ],
-    ids=["item", "token", "dislike", "no token"],
+    ids=["item", "token", "user", "dislike", "no token"],
 )
 def test_what_does_not_belong_to_an_impression_is_not_counted(event):
     assert means(learned(shown("t", "a"), event), "a") == means(learned(shown("t", "a")), "a")
@@ -147,6 +148,8 @@ def test_an_impression_succeeds_once_also_when_its_outcome_arrives_first():
     many = learned(shown("t", "a"), clicked("t", "a"), clicked("t", "a", EventType.LIKE), shown("t", "a"))
     assert means(many, "a") == once
     assert means(learned(clicked("t", "a"), shown("t", "a")), "a") == once
+    never = means(learned(shown("t", "a")), "a")
+    assert means(learned(clicked("t", "a", user="another"), shown("t", "a")), "a") == never
 
 
 def test_a_replay_gives_the_same_and_a_forgotten_user_leaves_no_trace():
@@ -155,6 +158,10 @@ def test_a_replay_gives_the_same_and_a_forgotten_user_leaves_no_trace():
     assert means(first, "a", "b") == means(again, "a", "b")
     first.apply([record(99, UserForgotten("gone"))])
     assert means(first, "a", "b") == means(learned(*events[:2]), "a", "b")
+    # Nothing is left to be joined either: neither an open impression nor an outcome that waits for one.
+    first.apply([record(100, clicked("t2", "b", user="gone")), record(101, UserForgotten("gone"))])
+    first.apply([record(102, shown("t2", "b", user="gone"))])
+    assert means(first, "b") == means(learned(*events[:2], shown("t2", "b")), "b")
     first.reset()
     assert means(first, "a", "b") == [1.0, 1.0]
 
@@ -162,6 +169,9 @@ def test_a_replay_gives_the_same_and_a_forgotten_user_leaves_no_trace():
 def test_old_impressions_and_items_past_the_bound_are_left_alone():
     outcomes = learned(shown("t1", "a"), shown("t2", "a"), clicked("t1", "a"), open_impressions=1)
     assert means(outcomes, "a") == means(learned(shown("t1", "a"), shown("t2", "a")), "a")
+    # Forgetting takes back those that are still open, and no others.
+    outcomes.apply([record(9, UserForgotten("u"))])
+    assert means(outcomes, "a") == means(learned(shown("t1", "a")), "a")
     many = learned(*(shown(f"t{n}", f"i{n}") for n in range(60)))
     assert means(many, "i59") == [1.0]
 
