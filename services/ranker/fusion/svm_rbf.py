@@ -5,7 +5,9 @@ of phi are exp(-gamma |z - z'|^2) on average. The kernel also reads the user's f
 the mean, so that no gate is needed.
 
 Contributions are integrated gradients (Sundararajan et al. 2017) from z = 0, which here have a closed form: along t z
-the slope of phi_k is -sin(t a_k + b_k), and its integral is (cos(a_k + b_k) - cos(b_k)) / a_k. So they are exact.
+the slope of phi_k is -sin(t a_k + b_k), and its integral is (cos(a_k + b_k) - cos(b_k)) / a_k. So they are exact. It
+is computed as -sin(b_k + a_k / 2) sin(a_k / 2) / (a_k / 2), which is the same: the difference of two cosines would lose
+all digits of float32 where a_k is small, and what is left would hang on how the batch was multiplied.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from services.ranker.items.arrays import F32
 
 FILE = "svm_rbf.npz"
-SMALL_ANGLE = 1e-6
 _ARRAYS = ("mean", "scale", "directions", "phases", "weights")
 
 
@@ -88,9 +89,9 @@ class SvmRbfFusion:
         """Returns the score of z = 0 and the integrated gradients from there."""
         values = self._own(inputs.features)
         angles = values @ self._directions
-        rise = np.cos(angles + self._phases) - np.cos(self._phases)
-        small = np.abs(angles) < SMALL_ANGLE
-        slopes = np.where(small, -np.sin(self._phases), rise / np.where(small, 1, angles))
+        half = angles / 2
+        # numpy's sinc(x) is sin(pi x) / (pi x), and 1 at 0.
+        slopes = -np.sin(self._phases + half) * np.sinc(half / np.float32(np.pi))
         parts = (slopes * (self._factor * self._weights)) @ self._directions.T * values
         return float(self._factor * (np.cos(self._phases) @ self._weights)), parts.astype(np.float32)
 
