@@ -17,6 +17,9 @@ SCHEMA_VERSION = 2
 """PRAGMA user_version. A change of the tables adds one and a migration."""
 BUSY_TIMEOUT_S = 5.0
 
+PRIMARY_CODE = 0xFF
+"""The bits of an extended result code of SQLite that say what kind of error it is."""
+
 KIND_EVENT = 1
 KIND_ITEM_UPSERTED = 2
 KIND_ITEM_DELETED = 3
@@ -66,7 +69,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """Opens or creates the database for the writer thread: WAL, every commit synced to the disk.
 
     Raises:
-        StoreUnusable: not a database, another program's, of a newer schema, or not accessible.
+        StoreUnusable: not a database, another program's, of a newer schema, locked, or not accessible.
 
     """
     try:
@@ -78,6 +81,11 @@ def open_writer(path: Path) -> sqlite3.Connection:
         _prepare(connection, path)
     except sqlite3.DatabaseError as error:
         connection.close()
+        if error.sqlite_errorcode & PRIMARY_CODE in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise StoreUnusable(
+                f"{path} is locked by another program (a backup, a database shell): the file is healthy; wait until that "
+                "program has ended, or end it, then start again"
+            ) from error
         raise StoreUnusable(f"cannot use {path}: {error}; restore it from a backup or name another file") from error
     except StoreUnusable:
         connection.close()
@@ -153,6 +161,9 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
+    if _pragma(connection, "user_version") == SCHEMA_VERSION:
+        # Nothing is to be written: what another program locks for a while, such as a backup, need not be waited for.
+        return
     connection.execute("BEGIN IMMEDIATE")
     for version in range(_pragma(connection, "user_version"), SCHEMA_VERSION):
         for statement in _MIGRATIONS[version]:

@@ -74,6 +74,21 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_what_another_program_locks_is_opened_unless_it_must_be_migrated(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.01)
+    path = tmp_path / "events.db"
+    schema.open_writer(path).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    schema.open_writer(path).close()
+    other.execute("PRAGMA user_version = 1")
+    other.execute("COMMIT")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnusable, match="locked by another program"):
+        schema.open_writer(path)
+    other.close()
+
+
 def test_what_is_no_database_is_refused(tmp_path):
     path = tmp_path / "events.db"
     path.write_text("user,item\n" * 1000)
