@@ -29,6 +29,7 @@ FIELDS = (
     "session_id",
     "attribution_token",
     "position",
+    "propensity",
 )
 
 
@@ -78,6 +79,7 @@ class EventRows:
             session_id=self._text(row, "session_id"),
             attribution_token=self._text(row, "attribution_token"),
             position=self._position(row),
+            propensity=as_number(self._get(row, "propensity"), self._column["propensity"]),
         )
 
     def _get(self, row: Row, field: str) -> Any:

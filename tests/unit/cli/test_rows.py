@@ -35,6 +35,13 @@ def test_other_names_are_mapped_and_unused_columns_named(tmp_path):
     assert converter.ignored == ("mood",)
 
 
+def test_an_impressions_propensity_is_brought_in_and_none_is_made_up(tmp_path):
+    content = "user_id,item_id,type,position,propensity\nu,i,impression,2,0.25\nu,i,impression,2,\n"
+    (told, untold), converter = events(tmp_path / "e.csv", content)
+    assert (told.propensity, told.position, converter.ignored) == (0.25, 2, ())
+    assert not untold.HasField("propensity")
+
+
 def test_a_type_in_the_row_goes_before_the_default(tmp_path):
     rows = "user_id,item_id,type\nu,i,like\nu,i,\n"
     found, _ = events(tmp_path / "e.csv", rows, default=EventType.VIEW)
