@@ -42,7 +42,7 @@ RULES_LOADED = Counter("fusionrec_rules_loaded_total", "Readings of a changed ru
 REPLY_CACHE = Counter("fusionrec_reply_cache_total", "Answers by where they came from: kept, computed", ("outcome",))
 REPLY_CACHE_RESULTS = Gauge("fusionrec_reply_cache_results", "Results of the answers that are kept")
 SENTENCES = Counter(
-    "fusionrec_sentences_total", "Sentences by a language model: written, refused, late, busy", ("outcome",)
+    "fusionrec_sentences_total", "Sentences by a language model: written, refused, late, busy, failed", ("outcome",)
 )
 CIRCUIT_OPEN = Gauge("fusionrec_circuit_open", "1 while a neighbour that hangs is not asked", ("neighbour",))
 

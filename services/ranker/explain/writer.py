@@ -71,17 +71,14 @@ class SentenceWriter:
         if self._busy:
             metrics.SENTENCES.labels("busy").inc(len(explanations))
             return list(explanations)
-        self._busy = True
         facts = [facts_of(one, title, is_new=new) for one, title, new in zip(explanations, titles, is_new, strict=True)]
         until = time.monotonic() + self._within_s
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._sentences, facts, until)
+        # Only now: were anything before this to fail, nothing would ever end it.
+        self._busy = True
         # The thread ends by itself when the time is up: also for a caller who is gone.
         work.add_done_callback(self._ended)
-        try:
-            sentences = await asyncio.shield(work)
-        except (OSError, RuntimeError, ValueError):
-            # Sentences are worth less than the answer.
-            return list(explanations)
+        sentences = await asyncio.shield(work)
         name = self._model.name
         return [
             replace(one, sentence=own, sentence_by=name) if own else one
@@ -92,13 +89,19 @@ class SentenceWriter:
         """Ends the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _ended(self, work: asyncio.Future[list[str]]) -> None:
+    def _ended(self, _work: asyncio.Future[list[str]]) -> None:
         self._busy = False
-        if not work.cancelled() and work.exception() is not None:
-            log.error("sentences could not be written", reason=str(work.exception()))
 
     def _sentences(self, facts: Sequence[Facts], until: float) -> list[str]:
-        return [self._sentence(one, until) for one in facts]
+        return [self._sentence_or_none(one, until) for one in facts]
+
+    def _sentence_or_none(self, facts: Facts, until: float) -> str:
+        try:
+            return self._sentence(facts, until)
+        except Exception as error:  # noqa: BLE001 (a sentence is worth less than the answer, and than the other ones)
+            metrics.SENTENCES.labels("failed").inc()
+            log.error("a sentence could not be written", reason=repr(error))
+            return ""
 
     def _sentence(self, facts: Facts, until: float) -> str:
         if not facts.title or time.monotonic() >= until:

@@ -102,8 +102,30 @@ async def written(model, count=2, within_s=10.0, **options):
 async def test_what_is_written_takes_the_place_of_the_template():
     for one in await written(Model()):
         assert (one.sentence, one.sentence_by) == ("If you enjoyed Brazil, try this!", "small")
-    for answer in ("Watch Alien instead of Brazil.", "", ValueError("broken")):
+    for answer in ("Watch Alien instead of Brazil.", "", ValueError("broken"), KeyError("broken")):
         assert await written(Model(answer)) == [explanation()] * 2
+
+
+async def test_a_sentence_that_fails_takes_no_other_with_it():
+    turns = iter([KeyError("broken"), "If you enjoyed Brazil, try this!"])
+
+    def sometimes(_messages, _until):
+        turn = next(turns)
+        if isinstance(turn, Exception):
+            raise turn
+        return turn
+
+    first, second = await written(Model(sometimes))
+    assert first == explanation()
+    assert second.sentence_by == "small"
+
+
+async def test_a_call_that_could_not_begin_leaves_the_writer_free():
+    writer = SentenceWriter(Model(), within_s=10)
+    with pytest.raises(ValueError, match="zip"):
+        await writer.write([explanation()], [], [])
+    assert (await writer.write([explanation()], ["T"], [False]))[0].sentence_by == "small"
+    writer.close()
 
 
 async def test_what_is_late_keeps_its_template():
