@@ -94,7 +94,7 @@ class RankerApp:
             on_failed=self._cannot_use,
             poll_s=settings.artifacts_poll_s,
         )
-        self._book = RuleBook(RuleFile(settings.rules) if settings.rules else None)
+        self._book = RuleBook(rules_of(settings) if settings.rules else None)
         self._kept = KeptAnswers(self._live, max_age_s=settings.reply_cache_s, max_results=settings.reply_cache_results)
         self._outcomes = outcomes_of(settings)
         watchers = (self._kept,) if self._outcomes is None else (self._kept, self._outcomes)
@@ -137,7 +137,6 @@ class RankerApp:
     def _forget(self, user_id: str) -> None:
         self._known.forget(user_id)
         self._recorder.forget(user_id)
-        self._kept.forget(user_id)
 
     async def _use(self, loaded: Loaded) -> None:
         model = await self._shelf.read(loaded)
@@ -239,11 +238,16 @@ def check_files(settings: RankerSettings) -> None:
     """
     if settings.rules:
         try:
-            RuleFile(settings.rules).read()
+            rules_of(settings).read()
         except FusionrecError as error:
             raise CorruptData(f"RANKER_RULES = '{settings.rules}': {error.message}") from error
     if settings.sentence_model:
         find_model(settings.sentence_model)
+
+
+def rules_of(settings: RankerSettings) -> RuleFile:
+    """Returns the rules file that the settings name."""
+    return RuleFile(settings.rules, learns=settings.exploration_learns)
 
 
 def writer_of(settings: RankerSettings) -> SentenceWriter | None:

@@ -11,7 +11,7 @@ from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 from google.protobuf.descriptor import FieldDescriptor as Kind
 
 from services.ranker.convert_selection import decode_selection
-from services.ranker.pipeline.select.options import Defaults
+from services.ranker.pipeline.select.options import Defaults, ExplorationMethod
 from shared.data.validation import check_number
 from shared.errors import CorruptData, FieldError, InvalidField, LimitExceeded
 
@@ -25,11 +25,16 @@ _NOT_HERE = "ignore_defaults"
 _NUMBERS = {Kind.TYPE_FLOAT, Kind.TYPE_DOUBLE}
 
 
-class RuleFile:
-    """`RuleSource` over one local file."""
+_UNREADABLE = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What PyYAML's constructors and protobuf's fields raise for values that they cannot hold."""
 
-    def __init__(self, path: str) -> None:
+
+class RuleFile:
+    """`RuleSource` over one local file. `learns`: whether the server learns from impressions, as Thompson needs."""
+
+    def __init__(self, path: str, *, learns: bool = False) -> None:
         self._path = Path(path)
+        self._learns = learns
 
     def stamp(self) -> str:
         """Returns what changes with the file; see `RuleSource`."""
@@ -45,7 +50,9 @@ class RuleFile:
             line = f"line {mark.line + 1}" if mark is not None else "the file"
             problem = getattr(error, "problem", None) or "it is not UTF-8"
             raise InvalidField(line, "", "YAML", str(problem)) from error
-        return hashlib.sha256(data).hexdigest(), _defaults(root)
+        except RecursionError as error:
+            raise _too_deep() from error
+        return hashlib.sha256(data).hexdigest(), _defaults(root, learns=self._learns)
 
     def _bytes(self) -> bytes:
         try:
@@ -58,14 +65,21 @@ class RuleFile:
         return data
 
 
-def _defaults(root: yaml.Node | None) -> Defaults:
+def _defaults(root: yaml.Node | None, *, learns: bool) -> Defaults:
     message, lines = pb.RecommendRequest(), dict[str, int]()
     if root is None:
         return Defaults()
-    _fill(message, root, "", lines, _FIELDS)
+    try:
+        _fill(message, root, "", lines, _FIELDS)
+    except RecursionError as error:
+        raise _too_deep() from error
     try:
         diversity = check_number(message.diversity, "diversity", 0.0, 1.0) if message.HasField("diversity") else None
-        return Defaults(diversity, decode_selection(message.selection, "selection"))
+        selection = decode_selection(message.selection, "selection")
+        if selection.exploration_method is ExplorationMethod.THOMPSON and not learns:
+            hint = "set RANKER_EXPLORATION_LEARNS=true: this server does not learn from impressions"
+            raise InvalidField("selection.exploration_method", "thompson", "a method that can be served", hint)
+        return Defaults(diversity, selection)
     except FieldError as error:
         own = error.violation
         raise type(error)(_at(_line(own.field, lines), own.field), own.value, own.limit, own.hint) from error
@@ -109,13 +123,21 @@ def _set(message: Message, field: Any, node: yaml.Node, path: str, lines: dict[s
             if field.message_type is not None:
                 _fill(target.add(), one, own, lines)
             else:
-                target.append(_scalar(field, one, own))
+                value = _scalar(field, one, own)
+                try:
+                    target.append(value)
+                except _UNREADABLE as error:
+                    raise _wrong(one, own, "a value of this field") from error
     elif field.message_type is not None:
         child = getattr(message, field.name)
         child.SetInParent()
         _fill(child, node, path, lines)
     else:
-        setattr(message, field.name, _scalar(field, node, path))
+        value = _scalar(field, node, path)
+        try:
+            setattr(message, field.name, value)
+        except _UNREADABLE as error:
+            raise _wrong(node, path, "a value of this field") from error
 
 
 def _scalar(field: Any, node: yaml.Node, path: str) -> Any:
@@ -130,7 +152,11 @@ def _scalar(field: Any, node: yaml.Node, path: str) -> Any:
         if str(node.value).lower() not in names:
             raise _wrong(node, path, f"one of {', '.join(names)}")
         return names[str(node.value).lower()]
-    value = yaml.SafeLoader("").construct_object(node)
+    try:
+        value = yaml.SafeLoader("").construct_object(node)
+    except _UNREADABLE:
+        # Such as a date of month 99: whatever it was to be, it is none of what follows.
+        value = None
     if field.type == Kind.TYPE_BOOL:
         fits, wanted = isinstance(value, bool), "true or false"
     elif field.type in _NUMBERS:
@@ -144,7 +170,17 @@ def _scalar(field: Any, node: yaml.Node, path: str) -> Any:
 
 def _wrong(node: yaml.Node, path: str, wanted: str) -> InvalidField:
     value = node.value if isinstance(node, yaml.ScalarNode) else type(node).__name__.removesuffix("Node").lower()
-    return InvalidField(_at(node.start_mark.line + 1, path), value, wanted, "see docs/rules.md")
+    field = _at(node.start_mark.line + 1, path)
+    return InvalidField(_printable(field), _printable(value), wanted, "see docs/rules.md")
+
+
+def _printable(text: str) -> str:
+    """Returns a text that can be written out: YAML may escape halves of a character (`"\\ud800"`)."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _too_deep() -> InvalidField:
+    return InvalidField("the file", "", "YAML", "it is nested too deeply")
 
 
 def _line(path: str, lines: dict[str, int]) -> int:

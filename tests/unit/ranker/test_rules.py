@@ -10,7 +10,7 @@ from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 from services.ranker.adapters.rule_file import RuleFile
 from services.ranker.convert_selection import decode_selection
 from services.ranker.nouns import ExplainRequest, Question, RankRequest, RecommendRequest
-from services.ranker.pipeline.select.options import NO_OPTIONS, Action, DiversityMethod, Pin, Rule
+from services.ranker.pipeline.select.options import NO_OPTIONS, Action, DiversityMethod, ExplorationMethod, Pin, Rule
 from services.ranker.pipeline.select.rule_book import RuleBook
 from shared.data.nouns import AttributeRule, Item, ItemFilter, SeenPolicy
 from shared.errors import CorruptData, InvalidField, LimitExceeded
@@ -66,10 +66,10 @@ async def shop(house):
     return house
 
 
-def written(tmp_path, text):
+def written(tmp_path, text, **options):
     path = tmp_path / "rules.yaml"
     path.write_text(text)
-    return RuleFile(str(path))
+    return RuleFile(str(path), **options)
 
 
 def test_a_file_says_what_a_request_can_say(tmp_path):
@@ -99,6 +99,16 @@ def test_a_file_says_what_a_request_can_say(tmp_path):
         ("selection:\n  diversity_method: random\n", 2, "mmr, dpp"),
         ("selection: [\n", 2, "YAML"),
         ("- a\n", 1, "fields"),
+        ("diversity: 2024-99-99\n", 1, "a number"),
+        ("diversity: 0b_\n", 1, "a number"),
+        ("\ndiversity: !foo 3\n", 2, "a number"),
+        ("diversity: !!timestamp abc\n", 1, "a number"),
+        (f"diversity: {'9' * 400}\n", 1, "a value of this field"),
+        ('selection:\n  block_item_ids: ["\\ud800"]\n', 2, "a value of this field"),
+        ('selection:\n  rules:\n    - name: "\\ud800"\n', 3, "a value of this field"),
+        ('"\\ud800": 1\n', 1, "one of diversity, selection"),
+        (f"selection: {'[' * 5000}", "the file", "nested too deeply"),
+        ("selection:\n  exploration_method: thompson\n", 2, "RANKER_EXPLORATION_LEARNS"),
         ("selection:\n  rules:\n    - name: r\n      when: {categories_any: [X]}\n", 3, "one action"),
         ("selection:\n  rules:\n    - {name: r, when: {categories_any: [X]}, boost: 1, bury: 1}\n", 3, "one of boost"),
         ("selection:\n  rules:\n    - {name: r, when: {}, boost: 1}\n", 3, "a condition"),
@@ -133,8 +143,15 @@ def test_a_file_says_what_a_request_can_say(tmp_path):
 def test_a_wrong_file_is_refused_with_its_line(tmp_path, text, line, what):
     with pytest.raises((InvalidField, LimitExceeded)) as caught:
         written(tmp_path, text).read()
-    assert caught.value.violation.field.partition(":")[0] == f"line {line}"
+    assert caught.value.violation.field.partition(":")[0] == (line if isinstance(line, str) else f"line {line}")
     assert what in caught.value.message
+    assert caught.value.message.encode()
+
+
+def test_a_file_may_name_thompson_where_the_server_learns(tmp_path):
+    text = "selection:\n  exploration_method: thompson\n"
+    defaults = written(tmp_path, text, learns=True).read()[1]
+    assert defaults.selection.exploration_method is ExplorationMethod.THOMPSON
 
 
 async def test_a_changed_file_is_read_and_a_broken_one_leaves_the_last_good(tmp_path):
@@ -151,6 +168,9 @@ async def test_a_changed_file_is_read_and_a_broken_one_leaves_the_last_good(tmp_
     await book.check()
     assert book.current.diversity == pytest.approx(0.7)
     assert "cannot be read" in book.reason
+    written(tmp_path, "diversity: 0.7\n")
+    await book.check()
+    assert (book.version, book.reason) == (1, "")
     written(tmp_path, "diversity: 0.1\n")
     await book.check()
     assert (book.current.diversity, book.reason) == (pytest.approx(0.1), "")

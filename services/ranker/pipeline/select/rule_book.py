@@ -50,6 +50,8 @@ class RuleBook:
             return
         try:
             if await asyncio.to_thread(source.stamp) == self._stamp:
+                # Also when a broken file was in its place meanwhile.
+                self.reason = ""
                 return
             self._stamp, self.current = await asyncio.to_thread(source.read)
         except FusionrecError as error:
