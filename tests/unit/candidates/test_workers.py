@@ -40,11 +40,39 @@ async def test_gives_way_until_the_work_is_done(workers, monkeypatch):
     assert order == ["work", "rest"]
 
 
-async def test_does_not_wait_for_ever_nor_again_and_again(workers):
+class NeverAtRest:
+    """Workers with somebody always waiting, on a clock of their own."""
+
+    def __init__(self):
+        self.now, self.waits = 0.0, []
+
+    def monotonic(self):
+        return self.now
+
+    async def at_rest(self, at_most_s):
+        self.waits.append(at_most_s)
+        self.now += at_most_s
+
+
+@pytest.mark.parametrize("work_s", [0.0, 0.001, 0.05, 10.0])
+async def test_does_not_wait_for_ever_nor_again_and_again(monkeypatch, work_s):
+    busy = NeverAtRest()
+    monkeypatch.setattr("services.candidates.workers.time", busy)
+    courtesy = Courtesy(busy)
+    for _ in range(200):
+        busy.now += work_s
+        await courtesy.give_way()
+    assert max(busy.waits) <= Courtesy.LONGEST_S
+    assert sum(busy.waits) <= Courtesy.LONGEST_S + Courtesy.SHARE * 200 * work_s + 1e-9
+    # And it does give way, as much as it may.
+    assert sum(busy.waits) >= min(Courtesy.LONGEST_S, Courtesy.SHARE * work_s) * 199
+
+
+async def test_what_waits_for_workers_that_are_never_at_rest_goes_on(workers):
     done = threading.Event()
     work = await started(workers, lambda: done.wait(30))
     courtesy = Courtesy(workers)
-    for _ in range(50):
+    for _ in range(3):
         await courtesy.give_way()
     assert not work.done()
     done.set()
