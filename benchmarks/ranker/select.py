@@ -25,6 +25,7 @@ from fusionrec.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 from fusionrec.ranker.v1 import ranker_service_pb2_grpc as ranker_grpc
 
+from services.ranker.pipeline.select.calibration import category_mix, divergence
 from shared.data.preferences import PreferenceRules
 from shared.data.splits import by_user, per_user_chronological
 from shared.data.texts import item_text
@@ -195,20 +196,11 @@ def _jaccard(left: Item, right: Item) -> float:
     return 1 - len(both) / len(either) if either else 0.0
 
 
-def _mix(item_ids: Sequence[str], items: Mapping[str, Item]) -> dict[str, float]:
-    mix: dict[str, float] = {}
-    for item_id in item_ids:
-        names = items[item_id].categories if item_id in items else ()
-        for name in names:
-            mix[name] = mix.get(name, 0.0) + 1 / len(names) / len(item_ids)
-    return mix
-
-
 def _divergence(shown: Sequence[str], case: Case, items: Mapping[str, Item]) -> float:
     rules = PreferenceRules()
     liked = [one.item_id for one in case.history.events if one.value >= rules.positive_rating]
-    wanted, held = _mix(liked, items), _mix(shown, items)
-    return sum(share * math.log(share / (0.99 * held.get(name, 0.0) + 0.01 * share)) for name, share in wanted.items())
+    wanted = category_mix(items[item_id].categories for item_id in liked if item_id in items)
+    return divergence(wanted, [items[item_id].categories for item_id in shown])
 
 
 def _told(event: Event) -> event_pb2.HistoryEvent:
