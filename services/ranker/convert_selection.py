@@ -86,6 +86,11 @@ def check_together(message: pb.RecommendRequest, options: SelectionOptions, pref
     if message.explore and options.calibration:
         hint = "ask for one of the two: the propensities of exploration hold for an order by score"
         raise InvalidField(f"{field}.calibration", options.calibration, "0 together with explore", hint)
+    asked_new = {f"{field}.min_new_share": options.min_new_share, f"{prefix}new_item_slots": message.new_item_slots}
+    for name, value in asked_new.items():
+        if message.explore and value:
+            hint = "ask for one of the two: a place that is kept is not left to chance"
+            raise InvalidField(name, value, "0 together with explore", hint)
     if options.exploration_method is not None and not message.explore:
         hint = "set explore, or leave the method out"
         raise InvalidField(f"{field}.exploration_method", options.exploration_method.name, "with explore only", hint)

@@ -83,8 +83,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection.close()
         if error.sqlite_errorcode & PRIMARY_CODE in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise StoreUnusable(
-                f"{path} is locked by another program (a backup, a database shell): the file is healthy; wait until that "
-                "program has ended, or end it, then start again"
+                f"{path} is locked by another program (a backup, a database shell), and is not broken: wait until that "
+                "has ended, or end it, then start again"
             ) from error
         raise StoreUnusable(f"cannot use {path}: {error}; restore it from a backup or name another file") from error
     except StoreUnusable:

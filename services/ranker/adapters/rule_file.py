@@ -175,7 +175,7 @@ def _wrong(node: yaml.Node, path: str, wanted: str) -> InvalidField:
 
 
 def _printable(text: str) -> str:
-    """Returns a text that can be written out: YAML may escape halves of a character (`"\\ud800"`)."""
+    """Returns a text that can be written out: YAML may name halves of a character (U+D800)."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -98,9 +98,10 @@ class SentenceWriter:
     def _sentence_or_none(self, facts: Facts, until: float) -> str:
         try:
             return self._sentence(facts, until)
-        except Exception as error:  # noqa: BLE001 (a sentence is worth less than the answer, and than the other ones)
+        except Exception:
+            # A sentence is worth less than the answer, and than the other ones.
             metrics.SENTENCES.labels("failed").inc()
-            log.error("a sentence could not be written", reason=repr(error))
+            log.exception("a sentence could not be written")
             return ""
 
     def _sentence(self, facts: Facts, until: float) -> str:

@@ -128,7 +128,7 @@ class Outcomes:
             if len(self._early) > MAX_EARLY:
                 self._early.popitem(last=False)
             return
-        # Once per impression, only for the item that was shown and the user who saw it: a token is the caller's to send.
+        # Once per impression, for the item that was shown and the user who saw it: a token is the caller's to send.
         if shown.succeeded or event.user_id != shown.user_id or self._rows.get(event.item_id) != shown.row:
             return
         shown.succeeded = True

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.ranker.explore.outcomes import PRIOR, Outcomes
 from services.ranker.pipeline.select.caps import Caps
-from services.ranker.pipeline.select.explore import draws_of, plackett_luce, thompson
+from services.ranker.pipeline.select.explore import FLOOR, draws_of, plackett_luce, standardised, thompson
 from services.ranker.pipeline.select.options import NO_OPTIONS, ExplorationMethod
 from shared.data.nouns import Event, EventType, LogRecord, UserForgotten
 
@@ -26,7 +26,7 @@ def free(count: int) -> Caps:
 def test_propensities_are_the_frequencies_of_what_is_drawn():
     scores = np.array([2.0, 1.0, 0.0], dtype=np.float32)
     random = np.random.default_rng(1)
-    drawn = [plackett_luce(scores, 2, 1.0, free(3), random) for _ in range(8000)]
+    drawn = [plackett_luce(standardised(scores), 2, 1.0, free(3), random) for _ in range(8000)]
     first = Counter(one.places[0] for one in drawn)
     told = {one.places[0]: one.propensities[0] for one in drawn}
     assert sum(told.values()) == pytest.approx(1.0)
@@ -40,7 +40,7 @@ def test_propensities_are_the_frequencies_of_what_is_drawn():
 def test_propensities_under_caps_are_those_among_what_is_left():
     scores, random = np.array([2.0, 1.0, 0.0, -1.0], dtype=np.float32), np.random.default_rng(2)
     categories = [("x",), ("x",), ("y",), ("y",)]
-    drawn = [plackett_luce(scores, 2, 1.0, Caps.of(categories, {}, 1), random) for _ in range(6000)]
+    drawn = [plackett_luce(standardised(scores), 2, 1.0, Caps.of(categories, {}, 1), random) for _ in range(6000)]
     assert all({one.places[0] // 2, one.places[1] // 2} == {0, 1} for one in drawn)
     second = Counter(one.places[1] for one in drawn if one.places[0] == 0)
     told = {one.places[1]: one.propensities[1] for one in drawn if one.places[0] == 0}
@@ -57,7 +57,7 @@ def test_exploring_shows_each_item_once_with_a_probability(scores, k, by_thompso
             values + random.normal(size=(50, len(values))).astype(np.float32), k, free(len(values)), random
         )
     else:
-        shown = plackett_luce(values, k, 0.25, free(len(values)), random)
+        shown = plackett_luce(standardised(values), k, 0.25, free(len(values)), random)
     assert len(shown.places) == len(set(shown.places)) == min(k, len(scores))
     assert all(0 < p <= 1 + 1e-9 for p in shown.propensities)
 
@@ -77,6 +77,19 @@ def test_thompson_draws_what_its_propensities_say_and_they_are_those_of_the_post
         assert sum(weights) / len(lists) == pytest.approx(1, abs=0.1)
     error = np.sqrt(truth * (1 - truth) / 500)
     assert np.std([one.propensities[0] for one in first]) < 2 * error
+
+
+def test_weights_by_propensity_stand_for_every_item_also_for_those_that_are_never_best():
+    random = np.random.default_rng(6)
+    values = (np.linspace(3, -3, 12) + 0.3 * random.normal(size=(100, 12))).astype(np.float32)
+    assert len(set(values.argmax(axis=1))) < 6
+    weights, lists = np.zeros(12), 12_000
+    for _ in range(lists):
+        one = thompson(values, 1, free(12), random, floor=0.3)
+        weights[one.places[0]] += 1 / one.propensities[0]
+    # The standard error of an item that only the floor shows is sqrt(12 / 0.3 / lists) = 0.06.
+    assert weights / lists == pytest.approx(np.ones(12), abs=0.25)
+    assert all(p >= FLOOR / 12 for p in thompson(values, 12, free(12), random).propensities)
 
 
 def test_draws_are_bounded():

@@ -13,7 +13,7 @@ from services.ranker.nouns import ExplainRequest, Question, RankRequest, Recomme
 from services.ranker.pipeline.select.options import NO_OPTIONS, Action, DiversityMethod, ExplorationMethod, Pin, Rule
 from services.ranker.pipeline.select.rule_book import RuleBook
 from shared.data.nouns import AttributeRule, Item, ItemFilter, SeenPolicy
-from shared.errors import CorruptData, InvalidField, LimitExceeded
+from shared.errors import CorruptData, InvalidField, LimitExceeded, ModelNotReady
 
 from .house import built, record
 
@@ -253,6 +253,61 @@ async def test_what_cannot_be_given_is_told(shop):
     assert any("3 of 5 places are empty" in one for one in answer.unmet)
     nothing = await shop.ask(k=5, selection=asked(category_caps=(("X", 0), ("Y", 0))))
     assert nothing.empty_reason == "the caps leave nothing of 27 candidates"
+
+
+async def test_a_list_that_rules_make_short_after_the_search_says_so(shop):
+    dear = rule("dear", Action.EXCLUDE, attributes=(AttributeRule("price", range=(6.0, None)),))
+    answer = await shop.ask(k=20, selection=asked(rules=(dear,)))
+    assert len(answer.results) == 15
+    assert [one for one in answer.unmet if one.startswith("5 of 20 places are empty") and "'dear'" in one]
+    assert (await shop.ask(k=5, selection=asked(rules=(dear,)))).unmet == ()
+
+
+async def test_what_a_boost_adds_does_not_hang_on_a_pin(shop):
+    up = (rule("up", Action.BOOST, 1.0, categories_any=frozenset("X")),)
+    plain = await shop.ask(k=10, explain=True, selection=asked(rules=up))
+    pinned = await shop.ask(k=10, explain=True, selection=asked(rules=up, pins=(Pin("i0", 10),)))
+    assert ids(pinned)[:9] == ids(plain)[:9]
+    by_rules = [one.results[0].explanation.groups["rules"] for one in (plain, pinned)]
+    assert by_rules[1] == pytest.approx(by_rules[0], rel=1e-3)
+
+
+async def test_calibration_counts_a_pin_as_part_of_the_list(shop):
+    # The user likes i0, of X, and i1, of Y: half of the list is to be of each.
+    pins = tuple(Pin(f"i{n}", 7 + place) for place, n in enumerate((21, 23, 25, 27)))
+    shown = ids(await shop.ask(k=10, selection=asked(calibration=1.0, pins=pins)))
+    assert sum(int(one[1:]) % 2 == 0 for one in shown) == 5
+
+
+async def test_places_for_new_items_that_stay_empty_are_told(shop):
+    for options in ({"new_item_slots": 2}, {"selection": asked(min_new_share=0.2)}):
+        answer = await shop.ask(k=10, **options)
+        assert answer.unmet == ("0 of 2 places for new items: no more of them fit",)
+        version = shop.recommender.shelf.current.version
+        pinned = await shop.ask(k=10, question=Question("u", model_version=version), **options)
+        assert pinned.unmet == ("0 of 2 places for new items: a pinned version is served without them",)
+    assert (await shop.ask(k=10)).unmet == ()
+
+
+async def test_dials_of_the_file_that_exploring_sets_aside_are_told(tmp_path):
+    text = "diversity: 0.9\nselection: {calibration: .1, min_new_share: .1}\n"
+    house = built(tmp_path, rules=written(tmp_path, text))
+    answer = await house.ask(k=5, explore=True)
+    assert [one.partition(":")[0] for one in answer.unmet] == [
+        "diversity, calibration, min_new_share of the rules file"
+    ]
+    assert (await house.ask(k=5, explore=True, selection=asked(ignore_defaults=True))).unmet == ()
+
+
+async def test_thompson_is_refused_before_anything_is_searched_where_nothing_is_learned(house):
+    recommender = replace(house.recommender, selector=replace(house.recommender.selector, outcomes=None))
+    thompson = asked(exploration_method=ExplorationMethod.THOMPSON)
+    request = RecommendRequest(
+        Question("u"), 3, ItemFilter(), SeenPolicy.HIDE_ALL_SEEN, explore=True, selection=thompson
+    )
+    with pytest.raises(ModelNotReady, match="RANKER_EXPLORATION_LEARNS"):
+        await recommender.recommend(request)
+    assert house.near.queries == []
 
 
 async def test_a_pin_against_the_caps_or_the_files_blocks_is_refused(tmp_path):

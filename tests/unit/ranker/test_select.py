@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.ranker.pipeline.select.calibration import Calibration, category_mix, divergence
 from services.ranker.pipeline.select.caps import Caps
 from services.ranker.pipeline.select.dpp import RIDGE, Volume
+from services.ranker.pipeline.select.explore import standardised
 from services.ranker.pipeline.select.greedy import greedy, scaled
 from services.ranker.pipeline.select.mmr import NearestTaken
 from services.ranker.pipeline.select.new_items import fits, new_item_slots, with_new_items
@@ -65,6 +66,13 @@ def test_a_dial_at_zero_is_the_order_by_score(method, seed, count, k):
     random = np.random.default_rng(seed)
     scores, vectors = random.normal(size=count).astype(np.float32), unit(random.normal(size=(count, 5)))
     assert diverse(scores, vectors, k, 0.0, method) == order_by_score(scores)[:k]
+
+
+def test_what_is_pinned_does_not_set_the_scale():
+    scores = np.array([3, 2, 1, 1000], dtype=np.float32)
+    assert scaled(scores, 3)[:3].tolist() == [1, 0.5, 0]
+    assert standardised(scores, 3)[:3] == pytest.approx(standardised(scores[:3]))
+    assert len(scaled(scores, 0)) == len(standardised(scores, 0)) == 4
 
 
 @pytest.mark.parametrize("method", ["mmr", "dpp"])

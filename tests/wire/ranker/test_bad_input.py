@@ -98,6 +98,8 @@ WRONG_OPTIONS = [
         "INVALID_FIELD",
     ),
     (recommend(selection={"min_new_share": 0.1}, new_item_slots=1), "selection.min_new_share", "INVALID_FIELD"),
+    (recommend(selection={"min_new_share": 0.1}, explore=True), "selection.min_new_share", "INVALID_FIELD"),
+    (recommend(new_item_slots=1, explore=True), "new_item_slots", "INVALID_FIELD"),
     (recommend(selection={"calibration": 0.1}, explore=True), "selection.calibration", "INVALID_FIELD"),
     (
         recommend(filter={"exclude_item_ids": [str(n) for n in range(100_000)]}),

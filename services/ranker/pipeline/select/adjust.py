@@ -43,12 +43,17 @@ class Adjusted:
 
 
 def adjusted(call: Call, scored: Scored, plan: Plan, catalogue: Catalogue) -> Adjusted:
-    """Returns the scores that the plan makes of those of the fusion. Amounts are in standard deviations of them."""
+    """Returns the scores that the plan makes of those of the fusion.
+
+    Amounts are in standard deviations of the scores of what no pin names: a pin may lie far from what was found.
+    """
     rules = plan.rules_of(Action.BOOST, Action.BURY)
     item_ids = scored.candidates.item_ids
     if not item_ids or not (rules or plan.long_tail):
         return Adjusted(scored, {})
-    deviation = float(scored.scores.std()) or 1.0
+    pinned = {pin.item_id for pin in plan.all_pins}
+    free = scored.scores[[item_id not in pinned for item_id in item_ids]] if pinned else scored.scores
+    deviation = (float(free.std()) if len(free) else 0.0) or 1.0
     added: dict[str, tuple[F32, F32]] = {}
     for rule in rules:
         matches = catalogue.matches(rule.when)

@@ -17,23 +17,26 @@ if TYPE_CHECKING:
 
 MAX_DRAWS = 500
 MIN_DRAWS = 100
+FLOOR = 0.02
+"""Share of Thompson's places that are drawn evenly from all that may be shown: no propensity is 0."""
 DRAWN_NUMBERS = 200_000
 """Random numbers of one list by Thompson sampling at most, beyond `MIN_DRAWS` for each candidate."""
 
 
-def standardised(scores: F32) -> F32:
-    """Returns scores with mean 0 and standard deviation 1; zeros where all are equal."""
-    spread = float(scores.std()) if len(scores) else 0.0
-    return (scores - scores.mean()) / np.float32(spread) if spread else np.zeros_like(scores)
+def standardised(scores: F32, free: int | None = None) -> F32:
+    """Returns scores with mean 0 and standard deviation 1 of the first `free`, the rest is pinned; zeros if equal."""
+    own = scores[:free]
+    spread = float(own.std()) if len(own) else 0.0
+    return (scores - own.mean()) / np.float32(spread) if spread else np.zeros_like(scores)
 
 
-def plackett_luce(scores: F32, k: int, temperature: float, caps: Caps, random: np.random.Generator) -> Selection:
-    """Returns k drawn one after the other in proportion to exp(standardised score / temperature).
+def plackett_luce(values: F32, k: int, temperature: float, caps: Caps, random: np.random.Generator) -> Selection:
+    """Returns k drawn one after the other in proportion to exp(value / temperature); values are standardised scores.
 
     Drawn with Gumbel noise, which gives the same distribution as drawing in turn: also among those that the caps leave,
     since the order among them does not depend on the others.
     """
-    logits = standardised(scores).astype(np.float64) / temperature
+    logits = values.astype(np.float64) / temperature
     order = np.argsort(-(logits + random.gumbel(size=len(logits))), kind="stable")
     left = np.ones(len(logits), dtype=np.bool_)
     chosen: list[int] = []
@@ -57,12 +60,14 @@ def draws_of(candidates: int) -> int:
     return int(np.clip(DRAWN_NUMBERS // max(candidates, 1), MIN_DRAWS, MAX_DRAWS))
 
 
-def thompson(values: F32, k: int, caps: Caps, random: np.random.Generator) -> Selection:
+def thompson(values: F32, k: int, caps: Caps, random: np.random.Generator, *, floor: float = FLOOR) -> Selection:
     """Returns k by Thompson sampling; `values`, float32 (draws, n), are samples of what each candidate is worth.
 
-    At each place one sample is drawn and its best item taken: the item that is best in a share p of the samples is
-    taken with probability p, which is its propensity. For this list the propensity is exact, and never below
-    1 / draws; as an estimate of the posterior's own probability its standard error is sqrt(p (1 - p) / draws).
+    At each place one sample is drawn and its best item taken; with probability `floor` any of those that may be shown
+    instead, each alike. So an item that is best in a share s of the samples is taken with probability
+    (1 - floor) s + floor / open, its propensity: exact for this list, and above 0 for all, without which weights by
+    1 / propensity would leave out the items that are best in no sample. As an estimate of the posterior's own
+    probability the share has standard error sqrt(s (1 - s) / draws).
     """
     draws = len(values)
     values = values.copy()
@@ -75,8 +80,9 @@ def thompson(values: F32, k: int, caps: Caps, random: np.random.Generator) -> Se
             break
         values[:, ~may] = -np.inf
         best = np.argmax(values, axis=1)
-        place = int(best[random.integers(draws)])
-        propensities.append(float((best == place).mean()))
+        evenly = random.random() < floor
+        place = int(random.choice(np.flatnonzero(may)) if evenly else best[random.integers(draws)])
+        propensities.append(float((1 - floor) * (best == place).mean() + floor / may.sum()))
         chosen.append(place)
         left[place] = False
         caps.take(place)

@@ -23,10 +23,14 @@ class Term(Protocol):
         """Takes a candidate into the list."""
 
 
-def scaled(scores: F32) -> F32:
-    """Returns scores from 0 to 1: relevance; zeros where all are equal."""
-    spread = float(scores.max() - scores.min()) if len(scores) else 0.0
-    return (scores - scores.min()) / np.float32(spread) if spread else np.zeros_like(scores)
+def scaled(scores: F32, free: int | None = None) -> F32:
+    """Returns scores from 0 to 1: relevance; zeros where all are equal.
+
+    Only the first `free` make the range: those after them, which are pinned, may lie outside of it.
+    """
+    own = scores[:free]
+    spread = float(own.max() - own.min()) if len(own) else 0.0
+    return (scores - own.min()) / np.float32(spread) if spread else np.zeros_like(scores)
 
 
 def greedy(relevance: F32, weight: float, terms: Sequence[tuple[float, Term]], count: int, caps: Caps) -> list[int]:

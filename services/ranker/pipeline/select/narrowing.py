@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.ranker.items.catalogue import Catalogue
-    from services.ranker.pipeline.select.options import Plan
+    from services.ranker.pipeline.select.options import Plan, Rule
     from shared.data.nouns import ItemFilter
 
 
@@ -25,14 +25,23 @@ def narrowed(item_filter: ItemFilter, plan: Plan, catalogue: Catalogue) -> ItemF
     if len(blocked) <= MAX_EXCLUDED_ITEMS:
         item_filter = replace(item_filter, exclude_item_ids=blocked)
     for rule in plan.rules_of(Action.EXCLUDE):
-        when = rule.when
-        none = item_filter.categories_none | when.categories_any
-        alone = not (when.categories_all or when.categories_none or when.attributes)
-        if alone and len(none) <= MAX_FILTER_CATEGORIES:
+        none = item_filter.categories_none | rule.when.categories_any
+        if not _is_late(rule) and len(none) <= MAX_FILTER_CATEGORIES:
             item_filter = replace(item_filter, categories_none=none)
     for rule in plan.rules_of(Action.REQUIRE):
         item_filter = _with_required(item_filter, rule.when, catalogue)
     return item_filter
+
+
+def late_rules(plan: Plan) -> list[str]:
+    """Returns the names of the rules that no filter can hold: what they leave out takes places of the candidates."""
+    return [rule.name for rule in plan.rules_of(Action.EXCLUDE) if _is_late(rule)]
+
+
+def _is_late(exclude: Rule) -> bool:
+    """Returns whether an EXCLUDE rule asks for more than one of some categories: "not all of" is no filter."""
+    when = exclude.when
+    return bool(when.categories_all or when.categories_none or when.attributes)
 
 
 def _with_required(item_filter: ItemFilter, when: ItemFilter, catalogue: Catalogue) -> ItemFilter:

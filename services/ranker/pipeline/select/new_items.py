@@ -28,7 +28,8 @@ def with_new_items(
     A new item with which the list would not be one that `holds` is passed over.
     """
     wanted = set(fitting)
-    waiting = [place for place in fitting if place not in set(shown)]
+    held = set(shown)
+    waiting = [place for place in fitting if place not in held]
     count = len(shown)
     missing = max(min(slots - sum(place in wanted for place in shown), len(waiting), count), 0)
     leaving = [place for place in reversed(shown) if place not in wanted]

@@ -95,7 +95,6 @@ class Plan:
     pins: tuple[Pin, ...] = ()
     default_pins: tuple[Pin, ...] = ()
     block_item_ids: frozenset[str] = frozenset()
-    asked_blocks: frozenset[str] = frozenset()
     rules: tuple[Rule, ...] = ()
     min_new_share: float | None = None
     exploration_method: ExplorationMethod = ExplorationMethod.PLACKETT_LUCE
@@ -139,7 +138,6 @@ def plan_of(
         pins=asked.pins,
         default_pins=tuple(p for p in stored.pins if p.position not in taken and p.item_id not in named),
         block_item_ids=asked.block_item_ids | stored.block_item_ids,
-        asked_blocks=asked.block_item_ids,
         rules=(*asked.rules, *(rule for rule in stored.rules if rule.name not in rule_names)),
         min_new_share=stored.min_new_share if asked.min_new_share is None else asked.min_new_share,
         exploration_method=asked.exploration_method or stored.exploration_method or default_exploration,

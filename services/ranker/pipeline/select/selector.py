@@ -14,6 +14,7 @@ from services.ranker.pipeline.select.caps import Caps
 from services.ranker.pipeline.select.dpp import Volume
 from services.ranker.pipeline.select.greedy import greedy, scaled
 from services.ranker.pipeline.select.mmr import NearestTaken
+from services.ranker.pipeline.select.narrowing import late_rules
 from services.ranker.pipeline.select.new_items import fits, new_item_slots, with_new_items
 from services.ranker.pipeline.select.options import (
     NO_OPTIONS,
@@ -42,15 +43,27 @@ if TYPE_CHECKING:
     from services.ranker.settings import RankerSettings
 
 
+NOT_LEARNING = "this server does not learn from impressions: set RANKER_EXPLORATION_LEARNS=true, or use another method"
+"""Why there is no Thompson sampling."""
+
+
 @dataclass(frozen=True)
 class Field:
-    """What may be chosen from, best first, pinned ones last. `places` are those in `scored`; `pinned` their number."""
+    """What may be chosen from, best first, pinned ones last. `places` are those in `scored`; `pinned` their number.
+
+    What is pinned has its place: the scale of the scores is made by the others, the first `free` of them.
+    """
 
     scored: Scored
     places: list[int]
     pinned: int
     caps: Caps
     categories: list[tuple[str, ...]]
+
+    @property
+    def free(self) -> int:
+        """How many are not pinned."""
+        return len(self.places) - self.pinned
 
     @property
     def item_ids(self) -> list[str]:
@@ -73,7 +86,14 @@ class Selector:
     outcomes: Outcomes | None = None
 
     def plan(self, selection: SelectionOptions = NO_OPTIONS, diversity: float | None = None) -> Plan:
-        """Returns what holds for a list: what is asked, else the rules file, else the settings."""
+        """Returns what holds for a list: what is asked, else the rules file, else the settings.
+
+        Raises:
+            ModelNotReady: Thompson sampling is asked for, and the server does not learn from impressions.
+
+        """
+        if selection.exploration_method is ExplorationMethod.THOMPSON and self.outcomes is None:
+            raise ModelNotReady(NOT_LEARNING)
         return plan_of(
             selection,
             diversity,
@@ -95,30 +115,19 @@ class Selector:
         pins: Sequence[Pin],
         unmet: Sequence[str],
     ) -> Selection:
-        """Returns the list: at most k places of `scored`.
-
-        Raises:
-            ModelNotReady: Thompson sampling is asked for, and the server does not learn from impressions.
-
-        """
+        """Returns the list: at most k places of `scored`, and what of the request and the plan it could not have."""
         where = {item_id: place for place, item_id in enumerate(scored.candidates.item_ids)} if pins else {}
         pinned = {pin.position: where[pin.item_id] for pin in pins if pin.item_id in where}
         field = self._field(scored, plan, list(pinned.values()))
         count = max(min(request.k, len(field.places)) - len(pinned), 0)
         if request.explore:
-            free = self._explored(field, count, plan)
+            free, missed = self._explored(field, count, plan), self._set_aside(plan)
         else:
-            shown = self._best(call, field, count, plan)
-            if not call.is_pinned:
-                shown = self._with_new_items(call, field, shown, request, plan)
+            shown, missed = self._with_new_items(call, field, self._best(call, field, count, plan), request, plan)
             free = Selection.certain(shown)
-        if len(free.places) < count:
-            unmet = (
-                *unmet,
-                f"{count - len(free.places)} of {request.k} places are empty: the caps leave no more items",
-            )
+        missed += _empty_places(request.k, len(field.places), count - len(free.places), plan)
         free = Selection([field.places[place] for place in free.places], free.propensities)
-        return woven(free, pinned, unmet)
+        return woven(free, pinned, (*unmet, *missed))
 
     def is_new(self, call: Call, candidates: CandidateTable) -> Mask:
         """Returns which candidates arrived after the training: bool (n,)."""
@@ -150,46 +159,74 @@ class Selector:
         if plan.diversity and field.places:
             terms.append((weight * plan.diversity, self._diversity(call, field, count, plan)))
             weight *= 1 - plan.diversity
-        return greedy(scaled(field.scores), weight, terms, count, field.caps)
+        for _, term in terms:
+            for place in range(field.free, len(field.places)):
+                term.take(place)
+        return greedy(scaled(field.scores, field.free), weight, terms, count, field.caps)
 
     def _diversity(self, call: Call, field: Field, count: int, plan: Plan) -> Term:
         vectors, found = call.table.centred(call.table.find(field.item_ids))
-        total = count + field.pinned
-        term: Term = (
-            Volume(vectors, found, total) if plan.diversity_method is DiversityMethod.DPP else NearestTaken(vectors)
-        )
-        for place in range(len(field.places) - field.pinned, len(field.places)):
-            term.take(place)
-        return term
+        if plan.diversity_method is DiversityMethod.DPP:
+            return Volume(vectors, found, count + field.pinned)
+        return NearestTaken(vectors)
 
     def _explored(self, field: Field, count: int, plan: Plan) -> Selection:
         random = np.random.default_rng()
         temperature = self.settings.exploration_temperature
+        scores = explore.standardised(field.scores, field.free)
         if plan.exploration_method is ExplorationMethod.PLACKETT_LUCE:
-            return explore.plackett_luce(field.scores, count, temperature, field.caps, random)
+            return explore.plackett_luce(scores, count, temperature, field.caps, random)
         if self.outcomes is None:
-            reason = (
-                "this server does not learn from impressions: set RANKER_EXPLORATION_LEARNS=true, or use another method"
-            )
-            raise ModelNotReady(reason)
+            # `plan`, the settings and the rules file refuse it before anything is computed.
+            raise ModelNotReady(NOT_LEARNING)
         draws = explore.draws_of(len(field.places))
         lifts = self.outcomes.lifts(field.item_ids, draws, random)
-        values = explore.standardised(field.scores) + np.float32(temperature) * lifts
+        values = scores + np.float32(temperature) * lifts
         return explore.thompson(np.asarray(values, dtype=np.float32), count, field.caps, random)
+
+    def _set_aside(self, plan: Plan) -> list[str]:
+        """Returns which dials of the rules file do not hold under `explore`; a request may not ask for both."""
+        by_file = plan.diversity if plan.diversity != self.settings.default_diversity else 0.0
+        dials = {"diversity": by_file, "calibration": plan.calibration, "min_new_share": plan.min_new_share}
+        names = ", ".join(name for name, value in dials.items() if value)
+        return [f"{names} of the rules file: set aside, as chance orders the list under explore"] if names else []
 
     def _with_new_items(
         self, call: Call, field: Field, shown: list[int], request: RecommendRequest, plan: Plan
-    ) -> list[int]:
+    ) -> tuple[list[int], list[str]]:
+        """Returns the places with new items among them, and what is said when fewer came than were asked for."""
         every = self.settings.new_item_every
         slots = new_item_slots(request.new_item_slots, plan.min_new_share, request.k, every)
+        asked = slots if request.new_item_slots is not None or plan.min_new_share is not None else 0
+        if call.is_pinned:
+            reason = f"0 of {asked} places for new items: a pinned version is served without them"
+            return shown, [reason] if asked else []
         top = max(int(self.settings.new_item_top_share * len(self.live.catalogue)), 1)
         candidates = field.scored.candidates
         fitting = fits(self.is_new(call, candidates), candidates.ranks.get("aligned_text"), top)
-        own = {place: turn for turn, place in enumerate(field.places[: len(field.places) - field.pinned])}
-        pinned = list(range(len(field.places) - field.pinned, len(field.places)))
+        own = {place: turn for turn, place in enumerate(field.places[: field.free])}
+        pinned = list(range(field.free, len(field.places)))
         holds: Callable[[list[int]], bool] = lambda places: field.caps.hold([*pinned, *places])  # noqa: E731 (one use)
-        return with_new_items(shown, [own[place] for place in fitting if place in own], slots, every, holds)
+        wanted = [own[place] for place in fitting if place in own]
+        chosen = with_new_items(shown, wanted, slots, every, holds)
+        came = len(set(wanted) & set(chosen))
+        return chosen, [f"{came} of {asked} places for new items: no more of them fit"] if came < asked else []
 
     def _categories(self, item_id: str) -> tuple[str, ...]:
         item = self.live.catalogue.get(item_id)
         return () if item is None else item.categories
+
+
+def _empty_places(k: int, candidates: int, capped: int, plan: Plan) -> list[str]:
+    """Returns why a list of `k` is short: `capped` places by the caps, the rest for want of `candidates`."""
+    said = []
+    if capped:
+        said.append(f"{capped} of {k} places are empty: the caps leave no more items")
+    late = late_rules(plan)
+    if candidates < k and late:
+        names = ", ".join(repr(name) for name in late)
+        said.append(
+            f"{k - candidates} of {k} places are empty: of the candidates that were searched no more are left "
+            f"(excluded after the search by {names})"
+        )
+    return said

@@ -146,7 +146,7 @@ class RecommendRequest(_message.Message):
     """Explore: let chance move items, and log the propensity. Off by default."""
     new_item_slots: _builtins.int
     """Places kept for the best fitting items that arrived after the model was trained. Not set: the server's default,
-    one of every 10, when an item fits. At most k.
+    one of every 10, when an item fits. At most k. Not with `explore`, nor on a pinned version.
     """
     explain: _builtins.bool
     """Return reasons: contributions, history items, a sentence."""
@@ -322,7 +322,9 @@ class SelectionOptions(_message.Message):
     max_per_category: _builtins.int
     """Cap of every category that has none of its own. 1 to 1000. Not set: the default, none."""
     min_new_share: _builtins.float
-    """Share of the places that is kept for new items that fit, 0 to 1; in place of `new_item_slots`. Not set: the default."""
+    """Share of the places that is kept for new items that fit, 0 to 1; in place of `new_item_slots`, and not with
+    `explore`. Not set: the default.
+    """
     exploration_method: Global___ExplorationMethod.ValueType
     """How `explore` moves items."""
     ignore_defaults: _builtins.bool
