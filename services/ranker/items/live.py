@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from services.ranker.items.catalogue import Catalogue
+from services.ranker.items.openings import Openings
 from services.ranker.items.popularity import Popularity
 from services.ranker.items.table import ItemTable
 from services.ranker.items.vectors import ItemVectors
@@ -64,24 +67,30 @@ class LiveItems:
         max_items: int = 2_000_000,
         max_keys: int = 5_000_000,
         on_forgotten: Callable[[str], None] = lambda _user_id: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._preferences = preferences
         self._max_items = max_items
         self._max_keys = max_keys
         self._on_forgotten = on_forgotten
+        self._clock = clock
         self._seed: ItemTable | None = None
         self._changed: set[str] | None = None
         self._waiting: dict[str, None] = {}
         self.item_changes = 0
-        """Grows with every item that is written or deleted."""
+        """Grows with every item that is written or deleted, and with one whose vector comes or goes."""
+        self.changed_at = -math.inf
+        """When that was last, by `clock`, seconds."""
         self.catalogue = Catalogue()
+        self.openings = Openings()
         self.reviews = ItemReviews()
         self.table = self._empty()
 
     def reset(self) -> None:
         """Drops everything: the log was replaced by another one."""
-        self.item_changes += 1
+        self._note_change()
         self.catalogue = Catalogue()
+        self.openings = Openings()
         self.reviews.clear()
         self.table = self._empty()
         self._waiting = {}
@@ -137,10 +146,10 @@ class LiveItems:
                     if self.reviews.add(event):
                         self._reviewed([event.item_id])
                 case Item() as item:
-                    self.item_changes += 1
+                    self._note_change()
                     self._put(item)
                 case ItemDeleted(item_id):
-                    self.item_changes += 1
+                    self._note_change()
                     self.catalogue.delete(item_id)
                     self.reviews.remove(item_id)
                     self._waiting.pop(item_id, None)
@@ -178,11 +187,20 @@ class LiveItems:
         self.table.embedding_version = embedded.version
         for place, item_id in enumerate(item_ids):
             row = self.table.rows.get(item_id)
-            if row is not None and embedded.ok[place]:
+            if row is None:
+                continue
+            if self.table.vectors.has(row) != bool(embedded.ok[place]):
+                # Only now can a new item be found by its text. One that gets a better vector was in lists before.
+                self._note_change()
+            if embedded.ok[place]:
                 self.table.vectors.put(row, embedded.vectors[place])
-            elif row is not None:
+            else:
                 # Its last review was taken back, and it has no text of its own.
                 self.table.vectors.drop(row)
+
+    def _note_change(self) -> None:
+        self.item_changes += 1
+        self.changed_at = self._clock()
 
     def _reviewed(self, item_ids: Iterable[str]) -> None:
         """Lets known items wait for vectors with the reviews that they have now; the old ones stay until then."""
@@ -194,6 +212,7 @@ class LiveItems:
     def _put(self, item: Item) -> None:
         before = self.text(item.item_id)
         self.catalogue.put(item)
+        self.openings.add(item, self.catalogue)
         self.table.put_item(item)
         row = self.table.rows.get(item.item_id)
         if row is None:

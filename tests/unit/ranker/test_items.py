@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -234,3 +235,49 @@ class TestLive:
         await live.adopt(table)
         assert live.table.ids == ["b"]
         assert live.table.vectors.take(np.zeros(1, dtype=np.intp))[0][0].tolist() == pytest.approx([0.8, 0.6, 0])
+
+
+def test_changes_are_items_written_or_deleted_and_vectors_that_come_or_go():
+    now = [5.0]
+    live = LiveItems(PreferenceRules(), clock=lambda: now[0])
+    assert (live.item_changes, live.changed_at) == (0, -math.inf)
+
+    def changed_by(act):
+        now[0] += 1
+        before = live.item_changes
+        act()
+        assert (live.changed_at == now[0]) == (live.item_changes > before)
+        return live.item_changes > before
+
+    def vectors(ok):
+        embedded = Embedded(np.eye(2, dtype=np.float32)[:1], np.array([ok]), "e1")
+        return lambda: live.put_vectors(["a"], embedded)
+
+    assert changed_by(lambda: live.apply([LogRecord(1, START, Item("a", title="A"))]))
+    assert not changed_by(lambda: live.apply([LogRecord(2, START, rating("u", "a", 5, 1))]))
+    assert changed_by(vectors(ok=True))
+    assert not changed_by(vectors(ok=True))
+    assert changed_by(vectors(ok=False))
+    assert changed_by(lambda: live.apply([LogRecord(3, START, ItemDeleted("a"))]))
+    assert changed_by(live.reset)
+
+
+def test_openings_are_told_in_order_and_bounded_by_the_catalogue():
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    live = LiveItems(PreferenceRules())
+    hours = {"past": -9, "third": 3, "first": 1, "second": 2}
+    items = [Item(one, available_from=soon + timedelta(hours=at)) for one, at in hours.items()]
+    live.apply([LogRecord(n, START, item) for n, item in enumerate([*items, Item("always")], 1)])
+    begins, hour = soon.timestamp(), 3_600.0
+    assert live.openings.after(begins) == begins + hour
+    assert live.openings.last == -math.inf
+    assert live.openings.after(begins + hour) == begins + 2 * hour
+    assert live.openings.last == begins + hour
+    assert live.openings.after(begins + 9 * hour) == math.inf
+    again = [Item("a", available_from=soon + timedelta(days=1, seconds=n)) for n in range(3_000)]
+    live.apply([LogRecord(9 + n, START, item) for n, item in enumerate(again)])
+    assert len(live.openings) <= 1_000 + 2 * len(live.catalogue)
+    # Those that hold are not lost.
+    assert live.openings.after(again[-1].available_from.timestamp() - 1) == again[-1].available_from.timestamp()
+    live.reset()
+    assert live.openings.after(begins) == math.inf
