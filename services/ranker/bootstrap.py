@@ -19,7 +19,7 @@ from services.ranker.explain.reasons import Reasons
 from services.ranker.explain.writer import SentenceWriter
 from services.ranker.explore.outcomes import Outcomes
 from services.ranker.guarded import GuardedCandidates, GuardedEncoder, GuardedHistory
-from services.ranker.items.follower import Follower
+from services.ranker.items.follower import Follower, LogWatcher
 from services.ranker.items.live import LiveItems
 from services.ranker.kept import KeptAnswers
 from services.ranker.models.model import KIND
@@ -97,7 +97,9 @@ class RankerApp:
         self._book = RuleBook(rules_of(settings) if settings.rules else None)
         self._kept = KeptAnswers(self._live, max_age_s=settings.reply_cache_s, max_results=settings.reply_cache_results)
         self._outcomes = outcomes_of(settings)
-        watchers = (self._kept,) if self._outcomes is None else (self._kept, self._outcomes)
+        watchers: list[LogWatcher] = [self._kept, self._known]
+        if self._outcomes is not None:
+            watchers.append(self._outcomes)
         self._follower = Follower(self._live, self._neighbours.feed, self._neighbours.embedding, watchers)
         self.recommender = self._compose()
         self._lifecycle: Lifecycle | None = None

@@ -85,7 +85,7 @@ class Hydrate:
         call.stages.add(STAGE, time.perf_counter() - started)
 
     async def _stored(self, call: Call) -> tuple[HistoryEvent, ...]:
-        user_id = call.question.user_id
+        user_id, mark = call.question.user_id, self._known.mark
         try:
             as_of, timeout_s = call.question.as_of, self._timeouts.history()
             history = tuple(await self._reader.history(user_id, self._history_limit, as_of, timeout_s))
@@ -94,5 +94,5 @@ class Hydrate:
             call.degrade("ingestion", error.message, POPULAR if known is None else FULL_FUSION)
             return known or ()
         if call.question.as_of is None:
-            self._known.put(user_id, history)
+            self._known.put(user_id, history, mark)
         return history

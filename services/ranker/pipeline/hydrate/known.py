@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from shared.data.nouns import UserForgotten
+
 if TYPE_CHECKING:
-    from shared.data.nouns import HistoryEvent
+    from collections.abc import Iterable
+
+    from shared.data.nouns import HistoryEvent, LogRecord
 
 
 class KnownHistories:
-    """The histories of the `capacity` users who asked last."""
+    """The histories of the `capacity` users who asked last; used in the event loop only."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._histories: OrderedDict[str, tuple[HistoryEvent, ...]] = OrderedDict()
+        self._forgotten = 0
 
-    def put(self, user_id: str, history: tuple[HistoryEvent, ...]) -> None:
-        """Remembers a history."""
+    @property
+    def mark(self) -> int:
+        """Changes whenever a user is erased."""
+        return self._forgotten
+
+    def put(self, user_id: str, history: tuple[HistoryEvent, ...], mark: int) -> None:
+        """Remembers a history, unless a user was erased since `mark` was read: it may be theirs."""
+        if mark != self._forgotten:
+            return
         self._histories[user_id] = history
         self._histories.move_to_end(user_id)
         if len(self._histories) > self._capacity:
@@ -29,4 +41,16 @@ class KnownHistories:
 
     def forget(self, user_id: str) -> None:
         """Drops a user: they were erased."""
+        self._forgotten += 1
         self._histories.pop(user_id, None)
+
+    def apply(self, records: Iterable[LogRecord]) -> None:
+        """Drops the users who were erased."""
+        for record in records:
+            if isinstance(record.body, UserForgotten):
+                self.forget(record.body.user_id)
+
+    def reset(self) -> None:
+        """Drops all users: the log was replaced by another one."""
+        self._forgotten += 1
+        self._histories.clear()
