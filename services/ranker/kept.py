@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -11,27 +13,63 @@ from shared.data.nouns import Event, EventType, UserForgotten
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from services.ranker.items.live import LiveItems
     from services.ranker.nouns import Answer, RecommendRequest
     from services.ranker.pipeline.call import Call
-    from shared.data.nouns import HistoryEvent, LogRecord
+    from shared.data.nouns import HistoryEvent, ItemFilter, LogRecord
 
 ITEMS_CHANGED_S = 0.5
-"""Age up to which an answer is given again once items were written since: new ones shall soon be seen."""
+"""Age up to which an answer is given again once items have changed since: new ones shall soon be seen."""
+SETTLED_S = 2.0
+"""For this time after a change of items an answer is given again no longer than that either: candidates may not have
+heard of the change yet, or answer from what it computed half a second before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What an answer rests on, taken before its user's history is read; `at` is of the clock, seconds."""
+
+    mark: int
+    item_changes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryMark:
+    """Stands for a history: its length, and a digest of 16 bytes of all that is in it."""
+
+    length: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, history: Sequence[HistoryEvent]) -> HistoryMark:
+        """Returns the mark of a history."""
+        events = [(one.item_id, one.type, one.timestamp.timestamp(), one.value, one.text) for one in history]
+        return cls(len(history), hashlib.blake2b(json.dumps(events).encode(), digest_size=16).digest())
+
+    def is_of(self, history: Sequence[HistoryEvent]) -> bool:
+        """Returns whether this is the mark of that history."""
+        return self.length == len(history) and self == HistoryMark.of(history)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer with the state it was computed from; `at` is of the monotonic clock, seconds."""
+    """An answer with the state it was computed from."""
 
     answer: Answer
-    history: tuple[HistoryEvent, ...]
+    history: HistoryMark
     model_version: str
+    candidates_version: str
+    """Empty when the ranker answered without candidates."""
     rules_version: int
-    item_changes: int
-    at: float
+    basis: Basis
+    settled: bool
+    """Whether items had not changed for a while when it was begun, see `SETTLED_S`."""
+    opens_at: float
+    """When an item becomes available next, unix seconds."""
+    size: int
 
 
 class KeptAnswers:
@@ -39,7 +77,11 @@ class KeptAnswers:
 
     The history is read for every call before this is asked, so an event that was written is never overlooked; the
     log that the ranker follows only frees the memory sooner. An answer is not kept when chance took part, when it
-    carries reasons, brings its own history, pins a version or a time, or when anything was degraded.
+    carries reasons, brings its own history, pins a version or a time, or when anything was degraded; nor when a user
+    was erased while it was computed. Used in the event loop only.
+
+    In memory are at most `max_results` results of answers and ids that their requests name, together. The least
+    recently used answer is dropped first; one that is too old is when it has become that, whatever room there is.
     """
 
     def __init__(
@@ -50,14 +92,20 @@ class KeptAnswers:
         max_results: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Keeps nothing yet; `clock` is that of `live`."""
         self._live = live
         self._max_age_s = max_age_s
         self._max_results = max_results
         self._clock = clock
         self._kept: OrderedDict[RecommendRequest, Kept] = OrderedDict()
         self._of_user: dict[str, set[RecommendRequest]] = {}
-        self._results = 0
-        self._neighbours: dict[str, str] = {}
+        self._size = 0
+        self._forgotten = 0
+        self._candidates: dict[str, float] = {}
+
+    def basis(self) -> Basis:
+        """Returns what an answer rests on that is begun now."""
+        return Basis(self._forgotten, self._live.item_changes, self._clock())
 
     def may_keep(self, request: RecommendRequest) -> bool:
         """Returns whether the answer to a request may be given again at all."""
@@ -70,86 +118,121 @@ class KeptAnswers:
             and not (question.model_version or request.explore or request.explain)
         )
 
+    def note_candidates(self, version: str) -> None:
+        """Is told of the version that candidates answered a call with that asked for none."""
+        now = self._clock()
+        self._candidates[version] = now
+        self._candidates = {one: at for one, at in self._candidates.items() if now - at <= self._max_age_s}
+
     def find(
-        self, call: Call, request: RecommendRequest, rules_version: int, allowed: Callable[[str], bool]
+        self, call: Call, request: RecommendRequest, rules_version: int, may_show: Callable[[str], bool]
     ) -> Answer | None:
-        """Returns an answer that still holds; `allowed` says of each of its items whether it may still be shown."""
+        """Returns an answer that still holds; `may_show` says of each of its items whether it may still be shown."""
         if not self.may_keep(request):
             return None
         key = _key(request)
         kept = self._kept.get(key)
-        if kept is None or call.degraded or not self._holds(kept, call, rules_version):
-            metrics.REPLY_CACHE.labels("computed").inc()
-            return None
-        pinned = {pin.item_id for pin in request.selection.pins}
-        if not all(one.item_id in pinned or allowed(one.item_id) for one in kept.answer.results):
+        if kept is not None and not call.degraded:
+            if self._holds(kept, call, rules_version) and all(may_show(one.item_id) for one in kept.answer.results):
+                self._kept.move_to_end(key)
+                metrics.REPLY_CACHE.labels("kept").inc()
+                return kept.answer
             self._drop(key)
-            metrics.REPLY_CACHE.labels("computed").inc()
-            return None
-        self._kept.move_to_end(key)
-        metrics.REPLY_CACHE.labels("kept").inc()
-        return kept.answer
+        metrics.REPLY_CACHE.labels("computed").inc()
+        return None
 
-    def put(self, call: Call, request: RecommendRequest, rules_version: int, item_changes: int, answer: Answer) -> None:
-        """Keeps an answer; `rules_version` and `item_changes` are those from before it was computed."""
-        if not self.may_keep(request) or answer.degraded or not answer.results:
+    def put(self, call: Call, request: RecommendRequest, rules_version: int, basis: Basis, answer: Answer) -> None:
+        """Keeps an answer; `rules_version` is that from before it was computed."""
+        if not self.may_keep(request) or answer.degraded or not answer.results or basis.mark != self._forgotten:
             return
-        neighbours = {kind: version for kind, version in answer.models.items() if kind == "candidates"}
-        if neighbours != self._neighbours:
-            # Another candidates version answers now: what the one before gave is not what would be given.
-            self.clear()
-            self._neighbours = neighbours
         key = _key(request)
+        before = self._kept.get(key)
+        if before is not None and before.basis.at > basis.at:
+            return
         self._drop(key)
-        version = "" if call.model is None else call.model.version
-        history = call.user().history
-        self._kept[key] = Kept(answer, history, version, rules_version, item_changes, self._clock())
+        asked_at, openings = call.at.timestamp(), self._live.openings
+        # First: what it passes over is in `last`.
+        opens_at = openings.after(asked_at)
+        kept = Kept(
+            answer=answer,
+            history=HistoryMark.of(call.user().history),
+            model_version=_model_version(call),
+            candidates_version=answer.models.get("candidates", ""),
+            rules_version=rules_version,
+            basis=basis,
+            settled=min(basis.at - self._live.changed_at, asked_at - openings.last) >= SETTLED_S,
+            opens_at=opens_at,
+            size=len(answer.results) + _asked_ids(request),
+        )
+        self._kept[key] = kept
         self._of_user.setdefault(key.question.user_id, set()).add(key)
-        self._results += len(answer.results)
-        while self._results > self._max_results and self._kept:
+        self._size += kept.size
+        while self._kept and self._is_too_much():
             self._drop(next(iter(self._kept)))
-        metrics.REPLY_CACHE_RESULTS.set(self._results)
+        metrics.REPLY_CACHE_RESULTS.set(self._size)
 
     def apply(self, records: Iterable[LogRecord]) -> None:
         """Drops the answers of users who have done something, or were erased."""
         for record in records:
             match record.body:
                 case Event(type=kind, user_id=user_id) if kind is not EventType.IMPRESSION:
-                    self.forget(user_id)
+                    self._drop_user(user_id)
                 case UserForgotten(user_id):
                     self.forget(user_id)
 
     def forget(self, user_id: str) -> None:
-        """Drops the answers of a user."""
-        for key in tuple(self._of_user.get(user_id, ())):
-            self._drop(key)
+        """Drops the answers of a user who was erased, also those that are being computed."""
+        self._forgotten += 1
+        self._drop_user(user_id)
 
     def clear(self) -> None:
-        """Drops all answers."""
+        """Drops all answers, also those that are being computed."""
+        self._forgotten += 1
         self._kept.clear()
         self._of_user.clear()
-        self._results = 0
+        self._size = 0
+        metrics.REPLY_CACHE_RESULTS.set(0)
 
     def reset(self) -> None:
         """Drops all answers: the log was replaced by another one."""
         self.clear()
 
     def _holds(self, kept: Kept, call: Call, rules_version: int) -> bool:
-        age = self._clock() - kept.at
-        version = "" if call.model is None else call.model.version
-        most = self._max_age_s if kept.item_changes == self._live.item_changes else ITEMS_CHANGED_S
-        return (
-            age < min(most, self._max_age_s)
-            and kept.model_version == version
-            and kept.rules_version == rules_version
-            and kept.history == call.user().history
+        unchanged = (
+            kept.settled and kept.basis.item_changes == self._live.item_changes and call.at.timestamp() < kept.opens_at
         )
+        age = self._clock() - kept.basis.at
+        return (
+            age < (self._max_age_s if unchanged else min(ITEMS_CHANGED_S, self._max_age_s))
+            and kept.model_version == _model_version(call)
+            and kept.rules_version == rules_version
+            and kept.candidates_version in ("", self._newest_candidates())
+            and kept.history.is_of(call.user().history)
+        )
+
+    def _newest_candidates(self) -> str:
+        """Returns the newest version that answered of late; while versions are swapped, the one before answers too.
+
+        Versions begin with the time of their making. A version that answers no more is forgotten when the answers
+        made with it are: after a roll-back the older one is the newest again.
+        """
+        now = self._clock()
+        return max((one for one, at in self._candidates.items() if now - at <= self._max_age_s), default="")
+
+    def _is_too_much(self) -> bool:
+        oldest = next(iter(self._kept.values()))
+        return self._size > self._max_results or self._clock() - oldest.basis.at >= self._max_age_s
+
+    def _drop_user(self, user_id: str) -> None:
+        for key in tuple(self._of_user.get(user_id, ())):
+            self._drop(key)
 
     def _drop(self, key: RecommendRequest) -> None:
         kept = self._kept.pop(key, None)
         if kept is None:
             return
-        self._results -= len(kept.answer.results)
+        self._size -= kept.size
+        metrics.REPLY_CACHE_RESULTS.set(self._size)
         own = self._of_user[key.question.user_id]
         own.discard(key)
         if not own:
@@ -159,3 +242,19 @@ class KeptAnswers:
 def _key(request: RecommendRequest) -> RecommendRequest:
     # What is recorded and what is told of an answer do not change the list.
     return replace(request, skip_impressions=False, include_titles=False)
+
+
+def _model_version(call: Call) -> str:
+    return "" if call.model is None else call.model.version
+
+
+def _asked_ids(request: RecommendRequest) -> int:
+    """Returns how many ids, categories and attribute values a request names: they are kept as well."""
+    options = request.selection
+    filters = (request.item_filter, *(rule.when for rule in options.rules))
+    return len(options.block_item_ids) + len(options.pins) + len(options.category_caps) + sum(map(_named, filters))
+
+
+def _named(one: ItemFilter) -> int:
+    categories = len(one.categories_any) + len(one.categories_all) + len(one.categories_none)
+    return len(one.exclude_item_ids) + categories + sum(len(rule.any_of or ()) + 1 for rule in one.attributes)

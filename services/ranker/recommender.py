@@ -69,15 +69,18 @@ class Recommender:
             DependencyUnavailable: nothing is left to answer from.
 
         """
+        basis = self.kept.basis()
         call = await self._begin(request.question)
-        catalogue, rules_version, changes = self.live.catalogue, self.selector.book.version, self.live.item_changes
+        catalogue, rules_version = self.live.catalogue, self.selector.book.version
         plan = self.selector.plan(request.selection, request.diversity)
         allowed = allowed_test(call, catalogue, request.item_filter, request.seen_policy, plan)
-        kept = self.kept.find(call, request, rules_version, allowed)
+        passes = passing_test(call, catalogue, request.item_filter, plan)
+        pinned = {pin.item_id for pin in plan.all_pins}
+        # A pin may have been seen; whatever else bars an item, bars a pin.
+        kept = self.kept.find(call, request, rules_version, lambda one: (passes if one in pinned else allowed)(one))
         if kept is not None:
             stages = merged_times(call.stages.times)
             return self._record(call, request, replace(kept, recommendation_id=uuid.uuid4().hex, stages=stages))
-        passes = passing_test(call, catalogue, request.item_filter, plan)
         pins, unmet = usable_pins(plan, request.k, catalogue, passes)
         wanted = min(max(self.settings.candidates, 2 * request.k), MAX_CANDIDATES)
         query = self._query(call, wanted, narrowed(request.item_filter, plan, catalogue), request.seen_policy)
@@ -92,7 +95,7 @@ class Recommender:
         answer = replace(self._answer(call, results, adjusted.scored), unmet=chosen.unmet)
         if not results:
             return replace(answer, empty_reason=_empty_reason(request, plan, before, len(found.item_ids)))
-        self.kept.put(call, request, rules_version, changes, answer)
+        self.kept.put(call, request, rules_version, basis, answer)
         return self._record(call, request, answer)
 
     async def batch(self, requests: Sequence[RecommendRequest]) -> list[Answer]:
@@ -180,7 +183,10 @@ class Recommender:
         async with ending_together() as group:
             found = group.create_task(self.sources.find(call, query))
             group.create_task(self.hydrate.texts(call))
-        return found.result()
+        table = found.result()
+        if table is not None and table.version and not call.candidates_version:
+            self.kept.note_candidates(table.version)
+        return table
 
     def _unsupported(self, call: Call, item_ids: Sequence[str]) -> CandidateTable:
         """Returns the caller's items without evidence: candidates does not answer, the fusion reads what is left."""

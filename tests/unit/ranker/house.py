@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -108,6 +110,20 @@ def record(sequence, body):
     return LogRecord(sequence, START, body)
 
 
+@cache
+def fitted() -> LinearFusion:
+    """Returns a fusion that likes a high ALS score."""
+    random = np.random.default_rng(0)
+    features = np.zeros((400, len(NAMES)), dtype=np.float32)
+    features[:, INDEX["als_place"]] = random.normal(size=400)
+    features[:, INDEX["has_cf"]] = 1
+    labels = (features[:, INDEX["als_place"]] < -0.8).astype(np.float32)
+    lists = RankingLists(features, labels, np.full(20, 20), np.ones(20, dtype=np.float32))
+    fusion = LinearFusion()
+    fusion.fit(lists, lists, NAMES)
+    return fusion
+
+
 @dataclass
 class House:
     near: Neighbours
@@ -119,17 +135,9 @@ class House:
 
     async def train(self):
         """Publishes a model that likes a high ALS score, and uses it."""
-        random = np.random.default_rng(0)
-        features = np.zeros((400, len(NAMES)), dtype=np.float32)
-        features[:, INDEX["als_place"]] = random.normal(size=400)
-        features[:, INDEX["has_cf"]] = 1
-        labels = (features[:, INDEX["als_place"]] < -0.8).astype(np.float32)
-        lists = RankingLists(features, labels, np.full(20, 20), np.ones(20, dtype=np.float32))
-        fusion = LinearFusion()
-        fusion.fit(lists, lists, NAMES)
         folder = self.store_folder
         folder.mkdir(exist_ok=True)
-        save_model(folder, {"linear": fusion}, ModelNotes("linear"), self.live.table)
+        save_model(folder, {"linear": fitted()}, ModelNotes("linear"), self.live.table)
         manifest = self.store.publish(KIND, folder, lineage={"candidates": "c-pinned"})
         model = await self.shelf.read(self.store.load(KIND))
         await self.live.adopt(model.table)
@@ -146,11 +154,11 @@ def named(answer):
     return {one.component: one.fallback for one in answer.degraded}
 
 
-def built(tmp_path, rules=None, keep_s=0.0) -> House:
+def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic) -> House:
     """Returns a recommender over 30 items, one user with three ratings, nothing trained."""
     settings = RankerSettings(artifacts=str(tmp_path / "store"))
     near = Neighbours({"u": [seen("i0", 5, 1), seen("i1", 5, 2), seen("i2", 1, 3)]})
-    live = LiveItems(RULES)
+    live = LiveItems(RULES, clock=clock)
     texts = {f"T{n}": vector(n) for n in range(30)}
     near.vectors = texts
     live.apply(record(n, Item(f"i{n}", title=f"T{n}")) for n in range(30))
@@ -167,7 +175,7 @@ def built(tmp_path, rules=None, keep_s=0.0) -> House:
     )
     selector = Selector(settings, live, RuleBook(rules), Outcomes(RULES, open_impressions=1000, max_items=1000))
     results = Results(live, Reasons(near, timeouts), selector)
-    kept = KeptAnswers(live, max_age_s=keep_s, max_results=1000)
+    kept = KeptAnswers(live, max_age_s=keep_s, max_results=1000, clock=clock)
     recommender = Recommender(
         settings, shelf, live, hydrate, Sources(near, timeouts), results, recorder, selector, kept
     )
