@@ -40,7 +40,7 @@ EXPLORE_OUTCOMES = Counter(
 )
 RULES_LOADED = Counter("fusionrec_rules_loaded_total", "Readings of a changed rules file by outcome", ("outcome",))
 REPLY_CACHE = Counter("fusionrec_reply_cache_total", "Answers by where they came from: kept, computed", ("outcome",))
-REPLY_CACHE_RESULTS = Gauge("fusionrec_reply_cache_results", "Results of the answers that are kept")
+REPLY_CACHE_RESULTS = Gauge("fusionrec_reply_cache_results", "Results of kept answers, and ids in their requests")
 SENTENCES = Counter(
     "fusionrec_sentences_total", "Sentences by a language model: written, refused, late, busy, failed", ("outcome",)
 )
