@@ -50,6 +50,7 @@ class Neighbours:
     pinned: list = field(default_factory=list)
     written: list = field(default_factory=list)
     queries: list = field(default_factory=list)
+    odd: dict = field(default_factory=dict)
     refusal: Exception | None = None
 
     def _check(self, component):
@@ -82,7 +83,8 @@ class Neighbours:
         ids = ids if query.score_item_ids else ids[: query.k]
         known = [one in WORLD for one in ids]
         scores = np.array(
-            [-WORLD.index(one) if ok else np.nan for one, ok in zip(ids, known, strict=True)], dtype=np.float32
+            [self.odd.get(one, -WORLD.index(one)) if ok else np.nan for one, ok in zip(ids, known, strict=True)],
+            dtype=np.float32,
         )
         ranks = np.arange(1, len(ids) + 1, dtype=np.int32)
         return CandidateTable(

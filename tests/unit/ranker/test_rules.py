@@ -264,6 +264,8 @@ async def test_a_list_that_rules_make_short_after_the_search_says_so(shop):
 
 
 async def test_what_a_boost_adds_does_not_hang_on_a_pin(shop):
+    # Worse than all others: its evidence moves none of their places.
+    shop.near.odd = {"i0": -1e6}
     up = (rule("up", Action.BOOST, 1.0, categories_any=frozenset("X")),)
     plain = await shop.ask(k=10, explain=True, selection=asked(rules=up))
     pinned = await shop.ask(k=10, explain=True, selection=asked(rules=up, pins=(Pin("i0", 10),)))
