@@ -78,4 +78,4 @@ async def test_a_training_with_planted_labels_ends_before_anything_is_asked(fold
     monkeypatch.setattr(job, "training_folds", lambda _visible, _is_positive: iter([leaking]))
     training = job.TrainingJob(RankerSettings(), None, None, None, None, FitContext())
     with pytest.raises(LeakFound, match="the label is among the events of the training"):
-        await training._lists(None, None, (), None, None, None)
+        await training._lists(None, None, (), None, None)
