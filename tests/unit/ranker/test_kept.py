@@ -304,7 +304,7 @@ async def test_a_pinned_version_tells_nothing_of_the_candidates_version(kept):
     original = kept.near.find
 
     async def pinned(query, timeout_s):
-        return replace(await original(query, timeout_s), version=query.model_version or "c1")
+        return replace(await original(query, timeout_s), version="c9" if query.model_version else "c1")
 
     kept.near.find = pinned
     await asked(kept, question=Question("v", model_version=kept.shelf.current.version))
