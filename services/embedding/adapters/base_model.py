@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.embedding.adapters.hf_folder import DECODERS, FAMILIES, locate, open_folder, position_limit
+from services.embedding.adapters.hf_folder import DECODERS, FAMILIES, locate, open_folder, position_limit, sha256_of
 from services.embedding.adapters.hf_tokenizer import load_tokenizer, tokenizer_limit
 from services.embedding.encoders.artifact import ENCODER_FILE, POOLINGS, EncoderDescription, read_description
-from services.embedding.encoders.model import VERSION_LENGTH
-from shared.artifacts.manifest import hash_file
+from services.embedding.encoders.model import ModelUnusable, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +24,8 @@ class _Opened:
 
     folder: Path
     description: EncoderDescription
+    fingerprint: str
+    """Of the files as they were when the version was named."""
     version: str
 
 
@@ -50,20 +50,23 @@ class BaseModel:
         """See the port."""
         opened = self._open()
         go_on()
-        return self._encoders.load(opened.folder, opened.version, go_on, opened.description)
+        model = self._encoders.load(opened.folder, opened.version, go_on, opened.description)
+        go_on()
+        # After the files were read: what was read is what was named.
+        if self._fingerprint(opened.folder) != opened.fingerprint:
+            raise ModelUnusable("the files of the model changed since the server named its version: start it again")
+        return model
 
     def _open(self) -> _Opened:
         if self._opened is None:
             folder = locate(self._model)
-            is_artifact = (folder / ENCODER_FILE).is_file()
-            self._opened = self._artifact(folder) if is_artifact else self._hugging_face(folder)
+            self._opened = self._artifact(folder) if _is_artifact(folder) else self._hugging_face(folder)
         return self._opened
 
     def _artifact(self, folder: Path) -> _Opened:
         description = read_description(folder)
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        names = "".join(f"{path.relative_to(folder).as_posix()} {hash_file(path)}\n" for path in files)
-        return _Opened(folder, description, _digest(names))
+        fingerprint = _all_files(folder)
+        return _Opened(folder, description, fingerprint, version_of(fingerprint))
 
     def _hugging_face(self, folder: Path) -> _Opened:
         model = open_folder(self._model, FAMILIES)
@@ -71,9 +74,17 @@ class BaseModel:
         pooling = self._pooling if kind == "gpt" else POOLINGS[kind][0]
         limits = (self._max_tokens, tokenizer_limit(load_tokenizer(folder)), position_limit(model))
         max_tokens = min(limit for limit in limits if limit is not None)
-        version = _digest(f"{model.fingerprint} {pooling} {max_tokens}")
-        return _Opened(folder, EncoderDescription(kind, pooling, max_tokens), version)
+        version = version_of(f"{model.fingerprint} {pooling} {max_tokens}")
+        return _Opened(folder, EncoderDescription(kind, pooling, max_tokens), model.fingerprint, version)
+
+    def _fingerprint(self, folder: Path) -> str:
+        return _all_files(folder) if _is_artifact(folder) else open_folder(self._model, FAMILIES).fingerprint
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]
+def _is_artifact(folder: Path) -> bool:
+    return (folder / ENCODER_FILE).is_file()
+
+
+def _all_files(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{path.relative_to(folder).as_posix()} {sha256_of([path])}\n" for path in files)

@@ -91,9 +91,9 @@ def open_folder(model: str, families: Collection[str] = ENCODERS) -> ModelFolder
     weights = _weight_files(path)
     for file in weights:
         _check_weights(file)
-    weights_sha256 = _sha256(weights)
+    weights_sha256 = sha256_of(weights)
     rest = [path / name for name in (CONFIG, *TOKENIZER_FILES, *TOKENIZER_EXTRAS) if (path / name).is_file()]
-    fingerprint = hashlib.sha256(f"{weights_sha256} {_sha256(rest)}".encode()).hexdigest()
+    fingerprint = hashlib.sha256(f"{weights_sha256} {sha256_of(rest)}".encode()).hexdigest()
     return ModelFolder(path, family, tuple(weights), weights_sha256, config, fingerprint)
 
 
@@ -174,7 +174,7 @@ def _check_weights(file: Path) -> None:
         raise ModelUnusable(f"{file.name} holds no weights")
 
 
-def _sha256(files: list[Path]) -> str:
+def sha256_of(files: list[Path]) -> str:
     """Returns what `cat FILES | sha256sum` says."""
     digest = hashlib.sha256()
     for file in files:

@@ -38,6 +38,26 @@ def load_tokenizer(path: Path) -> Any:
     return tokenizer
 
 
+def check_vocabulary(tokenizer: Any, words: int) -> None:
+    """Checks that the model has a vector for every token: one without would fail the whole batch that it is in.
+
+    Args:
+        tokenizer: the fast tokenizer.
+        words: rows of the model's table of words.
+
+    Raises:
+        ModelUnusable: the tokenizer makes a larger id.
+
+    """
+    largest = max(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    largest = max(largest, *(number or 0 for number in (tokenizer.pad_token_id, *tokenizer.all_special_ids)))
+    if largest >= words:
+        raise ModelUnusable(
+            f"the tokenizer does not belong to the weights: it makes ids up to {largest}, "
+            f"and the model has vectors for {words} tokens"
+        )
+
+
 class HfTokenizer:
     """Cuts texts at `max_tokens`, special tokens included."""
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from services.embedding.adapters.hf_finite import check_finite
 from services.embedding.adapters.hf_folder import open_folder
-from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
+from services.embedding.adapters.hf_tokenizer import HfTokenizer, check_vocabulary, load_tokenizer, tokenizer_limit
 from services.embedding.adapters.keras_backbone import load_backbone
 from services.embedding.adapters.keras_gradients import KerasAttributor
 from services.embedding.adapters.keras_start import start_tensorflow
 from services.embedding.adapters.tf_fused_check import fuse
 from services.embedding.encoders.artifact import Head, load_head
-from services.embedding.encoders.model import POOLING, VERSION_LENGTH, ModelFacts, ModelUnusable
+from services.embedding.encoders.model import POOLING, ModelFacts, ModelUnusable, version_of
 from services.embedding.encoders.shapes import choose_shape
 from services.embedding.ports import LoadedModel
 
@@ -57,12 +57,14 @@ class KerasModelLoader:
     def load(self, go_on: Callable[[], None]) -> LoadedModel:
         """See the port."""
         folder = open_folder(self._model)
+        check_finite(folder)
         go_on()
         tokenizer = load_tokenizer(folder.path)
         go_on()
         start_tensorflow(self._threads)
         go_on()
         backbone = load_backbone(folder)
+        check_vocabulary(tokenizer, int(backbone.vocabulary_size))
         go_on()
         limits = (self._max_tokens, tokenizer_limit(tokenizer), getattr(backbone, "max_sequence_length", None))
         max_tokens = min(int(limit) for limit in limits if limit is not None)
@@ -175,9 +177,8 @@ def _forward(backbone: Any, head: Head | None) -> Any:
 def _facts(folder: ModelFolder, backbone: Any, max_tokens: int) -> ModelFacts:
     import tensorflow as tf
 
-    identity = f"{folder.fingerprint} {POOLING} {max_tokens}"
     return ModelFacts(
-        version=hashlib.sha256(identity.encode()).hexdigest()[:VERSION_LENGTH],
+        version=version_of(f"{folder.fingerprint} {POOLING} {max_tokens}"),
         family=folder.family,
         dim=int(backbone.hidden_dim),
         max_tokens=max_tokens,

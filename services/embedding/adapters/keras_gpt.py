@@ -14,8 +14,9 @@ import numpy as np
 import structlog
 from safetensors import safe_open
 
+from services.embedding.adapters.hf_finite import check_finite
 from services.embedding.adapters.hf_folder import DECODERS, open_folder, position_limit
-from services.embedding.adapters.hf_tokenizer import HfTokenizer, load_tokenizer, tokenizer_limit
+from services.embedding.adapters.hf_tokenizer import HfTokenizer, check_vocabulary, load_tokenizer, tokenizer_limit
 from services.embedding.adapters.keras_gradients import KerasAttributor
 from services.embedding.adapters.keras_start import start_tensorflow
 from services.embedding.encoders.artifact import MAX_TOKENS_LIMIT, load_head, model_folder
@@ -52,12 +53,14 @@ class GptKind:
     ) -> LoadedModel:
         """See the port."""
         model = open_folder(str(model_folder(folder)), DECODERS)
+        check_finite(model)
         go_on()
         tokenizer = load_tokenizer(model.path)
         go_on()
         start_tensorflow(self._threads)
         go_on()
         backbone = _load_backbone(model)
+        check_vocabulary(tokenizer, int(backbone.vocabulary_size))
         go_on()
         limits = (description.max_tokens or MAX_TOKENS_LIMIT, tokenizer_limit(tokenizer), position_limit(model))
         max_tokens = min(limit for limit in limits if limit is not None)

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
 from services.embedding.batching.job import Encoded, Job, Priority
@@ -17,6 +18,8 @@ from shared.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
+
+    from numpy.typing import NDArray
 
     from services.embedding.batching.lanes import Row
     from services.embedding.ports import Encoder
@@ -96,6 +99,16 @@ class Batcher:
             metrics.EMBED_QUEUE.set(self._waiting())
             self._changed.notify(len(rows))
         return job.future
+
+    def check_room(self, texts: int) -> None:
+        """Checks whether the queue would take so many rows now: before the work of tokenizing them.
+
+        Raises:
+            Overloaded: it would not.
+
+        """
+        with self._changed:
+            self._make_room(texts)
 
     def close(self) -> None:
         """Stops the threads after the batches they compute; waiting jobs fail with `ShuttingDown`."""
@@ -193,7 +206,7 @@ class Batcher:
         for job in jobs.values():
             job.begin()
         try:
-            vectors = self._encoder.encode([row.ids for row in batch])
+            vectors = self._vectors([row.ids for row in batch])
         except Exception:
             # Whatever the engine raises, the thread must live on and the callers must hear of it.
             log.exception("batch failed", texts=len(batch))
@@ -204,3 +217,13 @@ class Batcher:
         for number, job in jobs.items():
             own = places[number]
             job.put([batch[place].index for place in own], vectors[own])
+
+    def _vectors(self, rows: list[Sequence[int]]) -> NDArray[np.float32]:
+        vectors = self._encoder.encode(rows)
+        wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(wrong) and len(rows) > 1:
+            # Where texts are packed, one that overflows spoils those beside it: each is computed again, alone.
+            vectors = vectors.copy()
+            for index in wrong:
+                vectors[index] = self._encoder.encode([rows[index]])[0]
+        return vectors

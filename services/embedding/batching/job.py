@@ -32,7 +32,8 @@ class Encoded:
     """What became of a job."""
 
     vectors: NDArray[np.float32]
-    """Shape (rows, dim), in the order of the job's rows."""
+    """Shape (rows, dim), in the order of the job's rows. A row that the model computes nothing finite for is not finite
+    here: it never takes others with it."""
     queue_s: float
     """Time spent waiting, seconds."""
     compute_s: float

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 POOLING = "mean"
 """How token vectors become one: mean of the last layer over the real tokens."""
 
-VERSION_LENGTH = 12
+_VERSION_LENGTH = 12
 """Hex digits of the version of a model that was not published as an artifact."""
+
+
+def version_of(identity: str) -> str:
+    """Returns the version of a model that was not published: a hash of what says all that decides its vectors."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:_VERSION_LENGTH]
 
 
 class ModelUnusable(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 
 import grpc
@@ -20,6 +21,7 @@ from shared.rpc.server import LIVENESS
 from shared.rpc.status import error_info
 from shared.testing.processes import ServiceProcess
 from shared.testing.servers import health_status, served
+from shared.testing.tiny_decoder import write_tiny_decoder
 from shared.testing.tiny_encoder import write_tiny_encoder
 
 
@@ -52,6 +54,18 @@ def not_a_number(folder):
     save_file(tensors, folder / "model.safetensors")
 
 
+def larger_tokenizer(folder):
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"]["spaceship"] = len(content["model"]["vocab"])
+    path.write_text(json.dumps(content))
+
+
+def larger_tokenizer_of_a_decoder(folder):
+    shutil.rmtree(folder)
+    larger_tokenizer(write_tiny_decoder(folder))
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -60,7 +74,9 @@ def not_a_number(folder):
         (broken_tokenizer, "tokenizer of the model cannot be read"),
         (other_family, "'t5'"),
         (unfitting, "do not fit the configuration"),
-        (not_a_number, "no finite vectors"),
+        (not_a_number, "bert.embeddings.LayerNorm.weight in model.safetensors holds numbers that are not finite"),
+        (larger_tokenizer, "ids up to 66, and the model has vectors for 66 tokens"),
+        (larger_tokenizer_of_a_decoder, "the tokenizer does not belong to the weights"),
     ],
 )
 async def test_server_stays_up_and_says_why(tmp_path, damage, says):

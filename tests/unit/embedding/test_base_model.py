@@ -79,3 +79,19 @@ def test_a_decoder_of_another_activation_is_refused(tmp_path, kind):
     (folder / "config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
     with pytest.raises(ModelUnusable, match=r"activation 'relu' .* llama"):
         base(folder, kind).load(lambda: None)
+
+
+def test_files_that_changed_after_the_version_was_named_are_not_served_under_it(tmp_path, kind):
+    folders = [write_tiny_encoder(tmp_path / "bert"), tmp_path / "bow"]
+    bow.fit(["space war"]).save(folders[1])
+    for folder, file in zip(folders, ("config.json", "encoder.json"), strict=True):
+        model = base(folder, kind)
+        version = model.version()
+        model.load(lambda: None)
+        content = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps(content, indent=7))
+        with pytest.raises(ModelUnusable, match="changed since"):
+            model.load(lambda: None)
+        # Another start names another version.
+        assert base(folder, kind).version() != version
+        base(folder, kind).load(lambda: None)
