@@ -26,6 +26,7 @@ from services.embedding.encoders.model import ModelUnusable
 from services.embedding.encoders.registry import Encoders
 from services.embedding.servicer import EmbeddingServicer
 from services.embedding.serving.embedder import Embedder
+from services.embedding.serving.patience import Patience
 from services.embedding.serving.state import ServingState
 from services.embedding.versions.keeper import Versions
 from services.embedding.versions.served import Served
@@ -72,7 +73,8 @@ class EmbeddingApp:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
-        rpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(self._versions, self._state), server)
+        patience = Patience(seconds_left, self._state)
+        rpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(self._versions, self._state, patience), server)
 
     async def start(self, lifecycle: Lifecycle) -> None:
         """Loads and warms the model off the event loop; a model that cannot be used leaves the process up."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 
+    from services.embedding.serving.patience import Patience
     from services.embedding.serving.state import ServingState
     from services.embedding.versions.keeper import Versions
 
@@ -28,11 +29,12 @@ FEED_AHEAD = 3
 
 
 class EmbeddingServicer(rpc.EmbeddingServiceServicer):
-    """Answers the calls with what `versions` lends."""
+    """Answers the calls with what `versions` lends; feeds with `patience`."""
 
-    def __init__(self, versions: Versions, state: ServingState) -> None:
+    def __init__(self, versions: Versions, state: ServingState, patience: Patience) -> None:
         self._versions = versions
         self._state = state
+        self._patience = patience
 
     async def Embed(self, request: pb.EmbedRequest, _context: Any) -> pb.EmbedResponse:  # noqa: N802 (gRPC's name)
         """Embeds one list."""
@@ -45,12 +47,12 @@ class EmbeddingServicer(rpc.EmbeddingServiceServicer):
     async def EmbedStream(  # noqa: N802 (gRPC's name)
         self, requests: AsyncIterator[pb.EmbedStreamRequest], _context: Any
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
-        """Embeds list after list; a feed is bulk work."""
+        """Embeds list after list; a feed is bulk work, and waits where the queue is full: so its sender is slowed."""
 
         async def answer(request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
             texts = await _decoded(request.texts)
             async with self._versions.using(convert.decode_version(request.model_version)) as served:
-                outcome = await served.embedder.embed(texts, Priority.BULK)
+                outcome = await served.embedder.embed(texts, Priority.BULK, self._patience)
             return await offload(len(texts), convert.encode_stream_outcome, request.batch_id, outcome)
 
         async for response in in_order(until_set(requests, self._state.stopping), answer, ahead=FEED_AHEAD):

@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from services.embedding.cache.lru import TextVector, VectorCache, text_key
+from services.embedding.serving.patience import with_room
 from shared.data import limits
-from shared.errors import Violation
+from shared.errors import Reason, Violation
 from shared.telemetry import metrics
 from shared.telemetry.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
 
     from services.embedding.batching.batcher import Batcher
-    from services.embedding.batching.job import Priority
+    from services.embedding.batching.job import Encoded, Priority
     from services.embedding.encoders.model import ModelFacts, TokenizedText
     from services.embedding.ports import Tokenizer
+    from services.embedding.serving.patience import Patience
     from shared.telemetry.stages import StageTime
+
+Computed: TypeAlias = dict[bytes, TextVector | None]
+"""Vectors by the key of the text; None where the model computes nothing finite."""
 
 INLINE_TEXTS = 8
 INLINE_CHARACTERS = 2_000
@@ -80,13 +91,14 @@ class Embedder:
         """Texts in the cache now."""
         return len(self._cache)
 
-    async def embed(self, texts: Sequence[str], priority: Priority) -> EmbedOutcome:
-        """Embeds texts that are within the contract's limits.
+    async def embed(self, texts: Sequence[str], priority: Priority, patience: Patience | None = None) -> EmbedOutcome:
+        """Embeds texts that are within the contract's limits; with `patience` it waits while the queue is full.
 
-        A text without anything to read gets a violation, the others their vectors. Equal texts are computed once.
+        A text without anything to read, or that the model computes no finite vector for, gets a violation, the others
+        their vectors. Equal texts are computed once.
 
         Raises:
-            Overloaded: the batcher's queue is full.
+            Overloaded: the batcher's queue is full; with `patience`, and has no room before the call's time is up.
             DeadlineExceeded: the running call's time ran out while the texts waited.
             ShuttingDown: the server is about to stop.
 
@@ -97,12 +109,18 @@ class Embedder:
         with stages.stage("cache"):
             inline = small and not self._cache.may_block
             plan = self._look_up(texts) if inline else await asyncio.to_thread(self._look_up, texts)
-        computed: dict[bytes, TextVector] = {}
+        computed: Computed = {}
         if plan.texts:
+            # What would be refused is not tokenized first.
+            await with_room(partial(self._batcher.check_room, len(plan.texts)), patience)
             with stages.stage("tokenize"):
                 wanted, tokenize = list(plan.texts.values()), self._tokenizer.tokenize
                 tokenized = tokenize(wanted) if small else await asyncio.to_thread(tokenize, wanted)
-            computed = await self._encode(dict(zip(plan.texts, tokenized, strict=True)), priority, stages)
+            readable = {key: text for key, text in zip(plan.texts, tokenized, strict=True) if text.content}
+            if readable:
+                encoded = await self._submitted(readable, priority, patience)
+                stages.add("encode", encoded.compute_s, encoded.queue_s)
+                computed = self._kept(readable, encoded.vectors)
         results = [_result(index, key, plan.known, computed) for index, key in enumerate(plan.keys)]
         _count(results)
         return EmbedOutcome(results, self.facts.version, stages.times)
@@ -113,36 +131,43 @@ class Embedder:
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key is not None and key not in known}
         return _Plan(keys, known, missing)
 
-    async def _encode(
-        self, tokenized: dict[bytes, TokenizedText], priority: Priority, stages: Stages
-    ) -> dict[bytes, TextVector]:
-        readable = {key: text for key, text in tokenized.items() if text.content}
-        if not readable:
-            return {}
-        left = self._seconds_left()
-        deadline = None if left is None else time.monotonic() + left
-        future = self._batcher.submit([text.ids for text in readable.values()], priority, deadline)
+    async def _submitted(
+        self, readable: dict[bytes, TokenizedText], priority: Priority, patience: Patience | None
+    ) -> Encoded:
+        rows = [text.ids for text in readable.values()]
+
+        def submit() -> Future[Encoded]:
+            left = self._seconds_left()
+            return self._batcher.submit(rows, priority, None if left is None else time.monotonic() + left)
+
         # A cancelled call cancels the future with it, and the batcher drops what it has not computed yet.
-        encoded = await asyncio.wrap_future(future)
-        stages.add("encode", encoded.compute_s, encoded.queue_s)
-        computed = {}
-        for (key, text), row in zip(readable.items(), encoded.vectors, strict=True):
+        return await asyncio.wrap_future(await with_room(submit, patience))
+
+    def _kept(self, readable: dict[bytes, TokenizedText], vectors: NDArray[np.float32]) -> Computed:
+        computed: Computed = {}
+        whole: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
+        for (key, text), row, finite in zip(readable.items(), vectors, whole, strict=True):
             vector = row.copy()
             vector.setflags(write=False)
-            computed[key] = TextVector(vector, len(text.ids), text.truncated, text.unknown_share)
-        self._cache.put_many(computed)
+            entry = TextVector(vector, len(text.ids), text.truncated, text.unknown_share)
+            computed[key] = entry if finite else None
+        self._cache.put_many({key: entry for key, entry in computed.items() if entry is not None})
         return computed
 
 
-def _result(
-    index: int, key: bytes | None, known: dict[bytes, TextVector], computed: dict[bytes, TextVector]
-) -> TextResult:
+def _result(index: int, key: bytes | None, known: dict[bytes, TextVector], computed: Computed) -> TextResult:
     if key is not None and key in known:
         return TextResult(known[key], cached=True)
     if key is not None and key in computed:
-        return TextResult(computed[key])
+        vector = computed[key]
+        return TextResult(vector) if vector is not None else TextResult(violation=_no_vector(index))
     limit = f"1..{limits.MAX_EMBED_TEXT_BYTES} bytes with something to read"
     return TextResult(violation=Violation(f"texts[{index}]", "", limit, "send a text with at least one word"))
+
+
+def _no_vector(index: int) -> Violation:
+    hint = "the model computes none for this text: send another one, or serve another model"
+    return Violation(f"texts[{index}]", "", "a vector of finite numbers", hint, Reason.INTERNAL)
 
 
 def _count(results: list[TextResult]) -> None:

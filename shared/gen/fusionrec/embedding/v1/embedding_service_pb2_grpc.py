@@ -69,7 +69,9 @@ class EmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EmbedStream(self, request_iterator, context):
-        """Turns a feed of text lists into vectors, in order.
+        """Turns a feed of text lists into vectors, in order. Bulk work: where the server's queue is full, a list waits for
+        room, and its sender with it, by HTTP/2's flow control. OVERLOADED ends a feed only when no time is left to wait
+        in before its deadline; a feed without a deadline waits as long as it takes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

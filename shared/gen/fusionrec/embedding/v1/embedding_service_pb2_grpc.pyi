@@ -36,7 +36,10 @@ class EmbeddingServiceStub:
     Embed: _grpc.UnaryUnaryMultiCallable[_embedding_service_pb2.EmbedRequest, _embedding_service_pb2.EmbedResponse]
     """Turns a list of texts into vectors, in one unary call. Each text is answered on its own."""
     EmbedStream: _grpc.StreamStreamMultiCallable[_embedding_service_pb2.EmbedStreamRequest, _embedding_service_pb2.EmbedStreamResponse]
-    """Turns a feed of text lists into vectors, in order."""
+    """Turns a feed of text lists into vectors, in order. Bulk work: where the server's queue is full, a list waits for
+    room, and its sender with it, by HTTP/2's flow control. OVERLOADED ends a feed only when no time is left to wait
+    in before its deadline; a feed without a deadline waits as long as it takes.
+    """
     Attribute: _grpc.UnaryUnaryMultiCallable[_embedding_service_pb2.AttributeRequest, _embedding_service_pb2.AttributeResponse]
     """Says which words make two texts similar."""
     GetModelInfo: _grpc.UnaryUnaryMultiCallable[_embedding_service_pb2.GetModelInfoRequest, _embedding_service_pb2.GetModelInfoResponse]
@@ -50,7 +53,10 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
     Embed: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.EmbedRequest, _embedding_service_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turns a list of texts into vectors, in one unary call. Each text is answered on its own."""
     EmbedStream: _aio.StreamStreamMultiCallable[_embedding_service_pb2.EmbedStreamRequest, _embedding_service_pb2.EmbedStreamResponse]  # type: ignore[assignment]
-    """Turns a feed of text lists into vectors, in order."""
+    """Turns a feed of text lists into vectors, in order. Bulk work: where the server's queue is full, a list waits for
+    room, and its sender with it, by HTTP/2's flow control. OVERLOADED ends a feed only when no time is left to wait
+    in before its deadline; a feed without a deadline waits as long as it takes.
+    """
     Attribute: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.AttributeRequest, _embedding_service_pb2.AttributeResponse]  # type: ignore[assignment]
     """Says which words make two texts similar."""
     GetModelInfo: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.GetModelInfoRequest, _embedding_service_pb2.GetModelInfoResponse]  # type: ignore[assignment]
@@ -73,7 +79,10 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_embedding_service_pb2.EmbedStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_embedding_service_pb2.EmbedStreamResponse], _abc.AsyncIterator[_embedding_service_pb2.EmbedStreamResponse]]:
-        """Turns a feed of text lists into vectors, in order."""
+        """Turns a feed of text lists into vectors, in order. Bulk work: where the server's queue is full, a list waits for
+        room, and its sender with it, by HTTP/2's flow control. OVERLOADED ends a feed only when no time is left to wait
+        in before its deadline; a feed without a deadline waits as long as it takes.
+        """
 
     @_abc_1.abstractmethod
     def Attribute(
