@@ -12,7 +12,7 @@ import struct
 import threading
 import zlib
 from pathlib import Path
-from queue import Empty, Full, Queue
+from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,8 +34,8 @@ _FACTS = struct.Struct("<IBf")
 """Tokens, truncated, unknown share; the vector follows as little-endian float32."""
 _PAGE = 4_096
 _MB = 1 << 20
-_QUEUED = 256
-"""Calls' entries that may wait for the disk; more are not kept."""
+_QUEUED = 8_192
+"""Entries that may wait for the disk, of as many calls as they come from; more are not kept."""
 _TOGETHER = 100
 """Entries of one commit at most."""
 _DROP = 0.1
@@ -47,69 +47,82 @@ class VectorFile:
     """`VectorStore` in the file `path`, at most `limit_mb` large (and a write-ahead log of a few MB beside it).
 
     Written by a thread of its own, so that no call waits for the disk: what a kill catches in its queue is computed
-    again. When the file is full, the entries written first go. One process at a time.
+    again. Look-ups have a connection of their own, which reads beside the writer's commits. When the file is full,
+    the entries written first go. One process at a time.
     """
 
     def __init__(self, path: str, limit_mb: int) -> None:
         self._path = Path(path).expanduser()
         self._pages = max(limit_mb * _MB // _PAGE, 64)
-        self._lock = threading.Lock()
+        # Whoever needs both takes `_writing` first.
+        self._writing, self._reading = threading.Lock(), threading.Lock()
         self._database: sqlite3.Connection | None = None
-        self._queue: Queue[Mapping[bytes, TextVector] | None] = Queue(_QUEUED)
+        self._reader: sqlite3.Connection | None = None
+        self._queue: Queue[Mapping[bytes, TextVector] | None] = Queue()
+        self._counting = threading.Lock()
+        self._waiting = 0
         self._open()
         self._thread = threading.Thread(target=self._write, name="embedding-cache-file", daemon=True)
         self._thread.start()
 
     def __len__(self) -> int:
-        with self._lock:
-            if self._database is None:
+        with self._reading:
+            if self._reader is None:
                 return 0
-            return int(self._database.execute("SELECT count(*) FROM vectors").fetchone()[0])
+            return int(self._reader.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+    @property
+    def waiting(self) -> int:
+        """Entries that wait for the writing thread."""
+        return self._waiting
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, TextVector]:
         """Returns the entries that are there and whole."""
         wanted = list(keys)
         found: dict[bytes, TextVector] = {}
-        with self._lock:
-            try:
-                for start in range(0, len(wanted) if self._database else 0, _SQL_VARIABLES):
-                    found |= self._read(wanted[start : start + _SQL_VARIABLES])
-            except (sqlite3.Error, ValueError, struct.error) as error:
-                self._give_up(error)
+        with self._reading:
+            reader = self._reader
+            if reader is None:
                 return {}
-        return found
+            try:
+                for start in range(0, len(wanted), _SQL_VARIABLES):
+                    found |= _read(reader, wanted[start : start + _SQL_VARIABLES])
+            except (sqlite3.Error, ValueError, struct.error) as error:
+                wrong = error
+            else:
+                return found
+        with self._writing:
+            # Unless another thread has met the same.
+            if self._reader is reader:
+                self._give_up(wrong)
+        return {}
 
     def put_many(self, entries: Mapping[bytes, TextVector]) -> None:
         """Hands entries to the writing thread; drops them when it is far behind."""
-        if entries:
-            try:
-                self._queue.put_nowait(entries)
-            except Full:
-                log.debug("cache file: the disk is behind", dropped=len(entries))
+        if not entries:
+            return
+        with self._counting:
+            behind = self._waiting + len(entries) > _QUEUED
+            self._waiting += 0 if behind else len(entries)
+        if behind:
+            log.debug("cache file: the disk is behind", dropped=len(entries))
+        else:
+            self._queue.put(entries)
 
     def close(self) -> None:
         """Writes what waits and ends the thread."""
         self._queue.put(None)
         self._thread.join()
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+        with self._writing:
+            self._disconnect()
 
-    def _read(self, keys: list[bytes]) -> dict[bytes, TextVector]:
-        if self._database is None:
-            return {}
-        marks = ",".join("?" * len(keys))
-        query = f"SELECT key, entry, checksum FROM vectors WHERE key IN ({marks})"  # noqa: S608 (question marks only)
-        found = {}
-        for key, entry, checksum in self._database.execute(query, keys):
-            if zlib.crc32(key + entry) != checksum:
-                raise ValueError("an entry does not have its checksum")
-            tokens, truncated, unknown_share = _FACTS.unpack_from(entry)
-            vector = np.frombuffer(entry, "<f4", offset=_FACTS.size).astype(np.float32)
-            vector.setflags(write=False)
-            found[bytes(key)] = TextVector(vector, tokens, bool(truncated), float(unknown_share))
-        return found
+    def _disconnect(self) -> None:
+        with self._reading:
+            # The writer's last: it is the one that folds the log into the file.
+            for database in (self._reader, self._database):
+                if database is not None:
+                    database.close()
+            self._reader = self._database = None
 
     def _open(self) -> None:
         try:
@@ -122,17 +135,18 @@ class VectorFile:
         database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
         try:
             _prepare(database, self._pages)
+            uri = f"{self._path.absolute().as_uri()}?mode=ro"
+            reader = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
         except BaseException:
             database.close()
             raise
-        self._database = database
+        self._database, self._reader = database, reader
 
     def _give_up(self, error: Exception) -> None:
         """Sets a damaged file aside and begins a new one; keeps nothing where none can be used."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-        if isinstance(error, sqlite3.Error) and (error.sqlite_errorcode or 0) & _BASIC_CODE not in _DAMAGES:
+        self._disconnect()
+        # The module's own complaints have no code.
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & _BASIC_CODE not in _DAMAGES:
             log.warning("cache file cannot be used: vectors are kept in memory only", cause=repr(error))
             return
         if isinstance(error, (_ForeignFile, OSError)):
@@ -152,8 +166,10 @@ class VectorFile:
         while not ended:
             entries: dict[bytes, TextVector] = {}
             part = self._queue.get()
+            taken = 0
             while part is not None and len(entries) < _TOGETHER:
                 entries |= part
+                taken += len(part)
                 try:
                     part = self._queue.get_nowait()
                 except Empty:
@@ -162,11 +178,14 @@ class VectorFile:
                 ended = part is None
                 if part is not None:
                     entries |= part
+                    taken += len(part)
+            with self._counting:
+                self._waiting -= taken
             self._keep(entries)
 
     def _keep(self, entries: Mapping[bytes, TextVector]) -> None:
         rows = [(key, *_packed(key, entry)) for key, entry in entries.items()]
-        with self._lock:
+        with self._writing:
             if self._database is None or not rows:
                 return
             try:
@@ -182,7 +201,7 @@ class VectorFile:
                 with _transaction(database):
                     database.executemany(statement, rows)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
                     raise
                 if not self._make_room(database):
                     return
@@ -195,6 +214,20 @@ class VectorFile:
         query = "DELETE FROM vectors WHERE written IN (SELECT written FROM vectors ORDER BY written LIMIT ?)"
         with _transaction(database):
             return database.execute(query, (max(int(count * _DROP), 1),)).rowcount > 0
+
+
+def _read(database: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, TextVector]:
+    marks = ",".join("?" * len(keys))
+    query = f"SELECT key, entry, checksum FROM vectors WHERE key IN ({marks})"  # noqa: S608 (question marks only)
+    found = {}
+    for key, entry, checksum in database.execute(query, keys):
+        if zlib.crc32(key + entry) != checksum:
+            raise ValueError("an entry does not have its checksum")
+        tokens, truncated, unknown_share = _FACTS.unpack_from(entry)
+        vector = np.frombuffer(entry, "<f4", offset=_FACTS.size).astype(np.float32)
+        vector.setflags(write=False)
+        found[bytes(key)] = TextVector(vector, tokens, bool(truncated), float(unknown_share))
+    return found
 
 
 class _ForeignFile(ValueError):

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_a_kill_leaves_whole_entries_only(tmp_path):
         from test_cache_file import VectorFile, entry, key
         store = VectorFile({str(path)!r}, 64)
         for start in range(0, 10**6, 50):
-            while store._queue.qsize() > 4:
+            while store.waiting > 200:
                 pass
             store.put_many({{key(n): entry(n) for n in range(start, start + 50)}})
             print(start, flush=True)
@@ -167,3 +168,48 @@ def test_size_is_bounded_and_the_oldest_go_first(tmp_path):
     assert 300 < len(found) < 650
     assert key(1999) in found
     assert key(0) not in found
+
+
+def test_look_ups_do_not_wait_for_the_writer(tmp_path):
+    path = tmp_path / "vectors.db"
+    filled(path, range(10))
+    store = VectorFile(str(path), 64)
+    other = sqlite3.connect(path, isolation_level=None)
+    # The writer cannot commit as long as somebody else writes.
+    other.execute("BEGIN IMMEDIATE")
+    store.put_many({key(20): entry(20)})
+    while store.waiting:
+        pass
+    with ThreadPoolExecutor(1) as pool:
+        looked_up = [pool.submit(store.get_many, [key(3), key(20)]) for _ in range(50)]
+        # Far less than the writer goes on trying for.
+        done, _ = wait(looked_up, 3)
+        other.execute("ROLLBACK")
+        assert len(done) == 50
+        assert all(list(one.result()) == [key(3)] for one in looked_up)
+    other.close()
+    store.close()
+    assert set(reopened(path, [3, 20])) == {key(3), key(20)}
+
+
+def test_what_waits_for_the_disk_is_bounded_by_entries(tmp_path):
+    path = tmp_path / "vectors.db"
+    filled(path, range(1))
+    store = VectorFile(str(path), 64)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    vector = entry(1)
+    for start in range(0, 20_000, 1_000):
+        store.put_many({key(number): vector for number in range(start, start + 1_000)})
+    waiting = store.waiting
+    other.execute("ROLLBACK")
+    other.close()
+    store.close()
+    assert 1_000 < waiting <= 8_192
+
+
+def test_a_complaint_without_a_code_of_sqlite_is_no_crash(tmp_path):
+    store = VectorFile(str(tmp_path / "vectors.db"), 64)
+    assert store.get_many([object()]) == {}
+    assert store.get_many([key(1)]) == {}
+    store.close()
