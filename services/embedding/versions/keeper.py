@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from shared.errors import CorruptData, ModelNotReady
+from shared.errors import CorruptData, ModelNotReady, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 REFUSED_S = 10.0
 """How long a damaged version is refused without looking at its files again, seconds."""
 MAX_REFUSED = 64
+MAX_LOADS = 8
+"""Versions that are loaded or wait for it: loads go one after the other, seconds each."""
+_RETRY_S = 5.0
+"""Advice of when to retry when there are so many, seconds."""
 
 
 class Versions:
@@ -101,8 +105,9 @@ class Versions:
 
         Raises:
             ModelNotReady: there is no current version.
-            NotFound: no version of that name.
+            NotFound: no version of that name; said at once, whatever loads.
             CorruptData: its files are damaged.
+            Overloaded: it is not in memory, and `MAX_LOADS` versions wait to be loaded.
             ShuttingDown: the server is about to stop.
 
         """
@@ -137,16 +142,31 @@ class Versions:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _get(self, version: str) -> Served:
+        if version and not self._is_at_hand(version):
+            self._check_not_refused(version)
+            # Before the lock of the loads: who asks for what is not there need not wait for them.
+            await asyncio.to_thread(self._source.check_known, version)
         current = self._current
         if current is not None and version in {"", current.version}:
             return current
         if not version:
             raise ModelNotReady(f"no encoder is loaded: {self.reason}")
         if version not in self._others:
-            self._check_not_refused(version)
+            self._make_sure_of_room(version)
             return await self._load(version, lambda go_on: self._source.load(version, go_on))
         self._others.move_to_end(version)
         return self._others[version]
+
+    def _is_at_hand(self, version: str) -> bool:
+        is_current = self._current is not None and self._current.version == version
+        return is_current or version in self._others or version in self._loads
+
+    def _make_sure_of_room(self, version: str) -> None:
+        if version not in self._loads and len(self._loads) >= MAX_LOADS:
+            raise Overloaded(
+                f"{len(self._loads)} other versions wait to be loaded; ask for few versions at a time",
+                retry_after_s=_RETRY_S,
+            )
 
     async def _load(self, version: str, load: Callable[[Callable[[], None]], LoadedModel]) -> Served:
         """Loads a version once, however many ask for it; goes on when who asked no longer waits."""

@@ -65,6 +65,23 @@ class VersionSource:
         """
         return self._base.load(go_on)
 
+    def check_known(self, version: str) -> None:
+        """Checks that there is such a version; its files are not looked at.
+
+        Raises:
+            NotFound: there is none.
+            CorruptData: its manifest cannot be read.
+
+        """
+        if version == self._base_version():
+            return
+        if self._store is None:
+            raise NotFound(f"no embedding version {shown(version)}: this server serves {self._base_version()} alone")
+        try:
+            self._store.manifest(ARTIFACT_KIND, version)
+        except NotFound as error:
+            raise _unknown(version) from error
+
     def load(self, version: str, go_on: Callable[[], None]) -> LoadedModel:
         """Returns a version.
 
@@ -79,12 +96,11 @@ class VersionSource:
             except ModelUnusable as unusable:
                 raise _unusable(version, unusable) from unusable
         if self._store is None:
-            raise NotFound(f"no embedding version {shown(version)}: this server serves {self._base_version()} alone")
+            raise _unknown(version)
         try:
             loaded = self._store.load(ARTIFACT_KIND, version)
         except NotFound as error:
-            hint = "GetModelInfo lists those there are"
-            raise NotFound(f"no embedding version {shown(version)}: {hint}") from error
+            raise _unknown(version) from error
         return self.read(loaded, go_on)
 
     def read(self, loaded: Loaded, go_on: Callable[[], None]) -> LoadedModel:
@@ -112,9 +128,13 @@ class VersionSource:
         ]
 
     def _published(self, store: ArtifactStore) -> list[VersionNote]:
-        names = store.versions(ARTIFACT_KIND)
-        for name in names:
-            if name not in self._notes:
+        # Read once: calls on other threads put another one in its place.
+        before = self._notes
+        notes: dict[str, VersionNote] = {}
+        for name in store.versions(ARTIFACT_KIND):
+            if name in before:
+                notes[name] = before[name]
+            else:
                 try:
                     manifest = store.manifest(ARTIFACT_KIND, name)
                     at = datetime.fromisoformat(manifest.created_at)
@@ -122,15 +142,19 @@ class VersionSource:
                 except (NotFound, CorruptData, ValueError, TypeError) as error:
                     log.warning("a version was passed over", version=name, reason=repr(error))
                     continue
-                self._notes[name] = VersionNote(name, at, manifest.labels, manifest.lineage, sequence, False)
-        self._notes = {name: self._notes[name] for name in names if name in self._notes}
-        return list(self._notes.values())
+                notes[name] = VersionNote(name, at, manifest.labels, manifest.lineage, sequence, False)
+        self._notes = notes
+        return list(notes.values())
 
     def _base_version(self) -> str:
         try:
             return self._base.version()
         except ModelUnusable:
             return ""
+
+
+def _unknown(version: str) -> NotFound:
+    return NotFound(f"no embedding version {shown(version)}: GetModelInfo lists those there are")
 
 
 def _unusable(version: str, why: ModelUnusable) -> CorruptData:

@@ -19,11 +19,11 @@ from services.embedding.encoders import bow
 from services.embedding.encoders.registry import Encoders
 from services.embedding.encoders.term_kind import TermKind
 from services.embedding.serving.embedder import Embedder
-from services.embedding.versions.keeper import Versions
+from services.embedding.versions.keeper import MAX_LOADS, Versions
 from services.embedding.versions.served import Served
 from services.embedding.versions.source import VersionSource
 from shared.artifacts import ArtifactStore
-from shared.errors import ModelNotReady, NotFound
+from shared.errors import ModelNotReady, NotFound, Overloaded
 
 
 class Counting(TermKind):
@@ -155,3 +155,43 @@ async def test_base_is_found_again_by_its_version(versions, publish, store):
     with pytest.raises(NotFound):
         async with versions.using("never"):
             pass
+
+
+async def test_an_unknown_version_is_refused_while_another_loads(versions, publish, kind):
+    await versions.adopt_base()
+    kind.may_go_on.clear()
+
+    async def ask(name):
+        async with versions.using(name) as served:
+            return served.version
+
+    version = publish("one")
+    loading = asyncio.create_task(ask(version))
+    while kind.loads < 2:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        with pytest.raises(NotFound, match="GetModelInfo"):
+            await ask("20260101T000000000000-00000000")
+    kind.may_go_on.set()
+    assert await loading == version
+
+
+async def test_versions_that_wait_to_be_loaded_are_bounded(versions, publish, kind):
+    await versions.adopt_base()
+    names = [publish(f"word{number}") for number in range(MAX_LOADS + 1)]
+    kind.may_go_on.clear()
+
+    async def ask(name):
+        async with versions.using(name) as served:
+            return served.version
+
+    asked = [asyncio.create_task(ask(name)) for name in names]
+    # One cannot wait with the others, and hears so before any is loaded.
+    done, _ = await asyncio.wait(asked, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    (refused,) = done
+    with pytest.raises(Overloaded, match=f"{MAX_LOADS} other versions"):
+        await refused
+    kind.may_go_on.set()
+    answers = await asyncio.gather(*(one for one in asked if one is not refused))
+    assert set(answers) < set(names)
+    assert len(answers) == MAX_LOADS
