@@ -10,6 +10,7 @@ import numpy as np
 import uvloop
 
 from benchmarks.embedding import gemm, rivals
+from benchmarks.embedding.overload import overload
 from benchmarks.embedding.served import Client
 from benchmarks.embedding.texts import Texts
 from services.embedding.adapters.hf_folder import CONFIG, locate
@@ -66,7 +67,7 @@ async def _served(texts: Texts, singles: list[str], compared: list[str], options
                 "callers_texts_per_s": await client.callers_texts_per_s(texts.titles, options.seconds),
                 "peak_texts_per_s": peak,
                 "batch_to_single": float(np.abs(batch[: len(alone)] - alone).max()),
-                "overload": await client.overload(texts.titles, peak, options.overload),
+                "overload": await overload(process, texts.titles, peak, options.overload),
                 "vectors": batch.tolist(),
             }
         finally:
@@ -82,7 +83,8 @@ def _ratios(figures: dict[str, Any]) -> dict[str, Any]:
         },
         "callers_to_bulk": served["callers_texts_per_s"] / served["peak_texts_per_s"],
         "goodput_to_peak": served["overload"]["goodput_texts_per_s"] / served["peak_texts_per_s"],
-        "memory_growth": served["overload"]["memory_after_mb"] / served["overload"]["memory_before_mb"],
+        "offered_to_peak": served["overload"]["offered_texts_per_s"] / served["peak_texts_per_s"],
+        "memory_growth": served["overload"]["memory_peak_mb"] / served["overload"]["memory_before_mb"],
     }
     ours = np.array(served.pop("vectors"), np.float64)
     for name, one in engines.items():

@@ -20,8 +20,10 @@ TARGETS = (
         "engine", "p50 of a single text to sentence-transformers", lambda one: one[f"single_to_{REFERENCE}"], None, 0.7
     ),
     Target("engine", "64 callers of single texts to bulk", lambda one: one["callers_to_bulk"], 0.8),
+    Target("engine", "overload: offered to peak", lambda one: one["offered_to_peak"], 3),
+    Target("engine", "overload: refused calls", lambda one: one["refusals"], 1),
     Target("engine", "overload: goodput to peak", lambda one: one["goodput_to_peak"], 0.9),
-    Target("engine", "overload: memory after to before", lambda one: one["memory_growth"], None, 1.1),
+    Target("engine", "overload: peak of memory to before", lambda one: one["memory_growth"], None, 1.1),
     Target("engine", "overload: refusals that are not RESOURCE_EXHAUSTED", lambda one: one["other_refusals"], None, 0),
     Target("engine", "overload: answers of health that are not SERVING", lambda one: one["not_serving"], None, 0),
     Target("engine", "lowest cosine to the reference", lambda one: one["lowest_cosine"], 0.9999),
@@ -39,6 +41,7 @@ def verdicts(engine: Mapping[str, Any]) -> list[Verdict]:
     figures = {
         **engine["ratios"],
         "batch_to_single": served["batch_to_single"],
+        "refusals": overload["outcomes"].get("RESOURCE_EXHAUSTED", 0),
         "other_refusals": sum(refused.values()),
         "not_serving": sum(number for state, number in overload["health"].items() if state != "SERVING"),
     }
