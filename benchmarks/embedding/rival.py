@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -55,6 +56,7 @@ class OnnxRuntime:
         path = _export(model)
         self._sessions = [onnxruntime.InferenceSession(path, options) for _ in range(streams)]
         self._pool = ThreadPoolExecutor(streams)
+        shutil.rmtree(Path(path).parent)
 
     def encode(self, texts: list[str]) -> Any:
         """Returns unit vectors, (texts, dim)."""
@@ -182,3 +184,6 @@ def _timed(engine: Any, texts: list[str]) -> float:
 
 if __name__ == "__main__":
     main()
+    # Threads that an engine leaves behind (infinity-emb's are not daemons) would keep the process.
+    sys.stdout.flush()
+    os._exit(0)

@@ -19,7 +19,8 @@ ENGINES = {
     "onnxruntime-streams": "competitors",
     "infinity-emb": "infinity",
 }
-_LIMIT_S = 1_800
+_LIMIT_S = 240
+"""Of one engine: minutes on two quiet cores."""
 
 
 def interpreter(requirements: str) -> Path | None:

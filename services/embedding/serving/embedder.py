@@ -145,7 +145,7 @@ class Embedder:
 
     def _kept(self, readable: dict[bytes, TokenizedText], vectors: NDArray[np.float32]) -> Computed:
         computed: Computed = {}
-        whole: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
+        whole = [bool(np.isfinite(row).all()) for row in vectors]
         for (key, text), row, finite in zip(readable.items(), vectors, whole, strict=True):
             vector = row.copy()
             vector.setflags(write=False)
