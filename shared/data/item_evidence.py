@@ -101,11 +101,16 @@ class ItemReviews:
         """Items that have reviews."""
         return iter(self._items)
 
-    def add(self, event: Event) -> bool:
-        """Takes a review; returns whether the event is one. A user's second review of an item replaces the first."""
+    def add(self, event: Event) -> list[str]:
+        """Takes a review; returns the items whose reviews are other ones now, the event's own first.
+
+        Empty when the event is no review with words. A user's second review of an item replaces the first. Past
+        `in_all` other items lose theirs: their vectors must be made anew as well, because what is not kept here is
+        not found when its writer is forgotten.
+        """
         text = event.text.strip()[:MAX_REVIEW_CHARACTERS]
         if event.type is not EventType.REVIEW or not text:
-            return False
+            return []
         own = self._items.setdefault(event.item_id, OrderedDict())
         self._items.move_to_end(event.item_id)
         self._count -= own.pop(event.user_id, None) is not None
@@ -114,10 +119,13 @@ class ItemReviews:
         if len(own) > self._per_item:
             own.popitem(last=False)
             self._count -= 1
+        changed = [event.item_id]
         while self._count > self._in_all:
-            _, oldest = self._items.popitem(last=False)
+            item_id, oldest = self._items.popitem(last=False)
             self._count -= len(oldest)
-        return True
+            if item_id != event.item_id:
+                changed.append(item_id)
+        return changed
 
     def forget(self, user_id: str) -> list[str]:
         """Drops a user's reviews; returns the items that had one."""

@@ -165,8 +165,7 @@ class LiveVersion:
                 change = self._likes.add(record.sequence, event)
                 self._histories.add(record.sequence, event)
                 self._learn(event, change)
-                if self.version.reviews.add(event):
-                    self._enrich([event.item_id])
+                self._enrich(self.version.reviews.add(event))
             case Item() as item:
                 self._put(item)
             case ItemDeleted(item_id):

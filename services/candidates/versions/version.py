@@ -174,12 +174,6 @@ class Version:
         if not np.array_equal(own, full, equal_nan=True):
             self._own_texts[row] = own.copy()
 
-    def forget_reviews(self) -> None:
-        """Drops all reviews, and the vectors that they are part of."""
-        self.remove(np.array(list(self._own_texts), np.int64))
-        self._own_texts.clear()
-        self.reviews.clear()
-
     def is_trained(self, row: int) -> bool:
         """Returns whether training learned factors of the item in this row."""
         return row < len(self._als.known) and bool(self._als.known[row])

@@ -143,8 +143,7 @@ class LiveItems:
             match record.body:
                 case Event() as event:
                     self.table.put_event(event)
-                    if self.reviews.add(event):
-                        self._reviewed([event.item_id])
+                    self._reviewed(self.reviews.add(event))
                 case Item() as item:
                     self._note_change()
                     self._put(item)

@@ -12,7 +12,7 @@ from services.ranker.items.evidence import with_reviews
 from services.ranker.items.live import LiveItems
 from services.ranker.ports import Embedded
 from services.ranker.training.tables import base_table, with_counts
-from shared.data.item_evidence import mixed
+from shared.data.item_evidence import ItemReviews, mixed
 from shared.data.nouns import Event, EventType, Item, ItemDeleted, LogRecord, UserForgotten
 
 from .samples import RULES, START, rating
@@ -80,6 +80,15 @@ def test_a_forgotten_user_leaves_the_vectors(live):
     assert sorted(embed(live)) == ["a", "bare"]
     np.testing.assert_allclose(vector(live.table, "a"), AXES["own"])
     assert vector(live.table, "bare") is None
+
+
+def test_a_review_that_the_bound_drops_leaves_the_vector_and_with_it_who_wrote_it(live):
+    live.reviews = ItemReviews(in_all=1)
+    applied(live, review("u", "a", "one"))
+    embed(live)
+    applied(live, review("v", "bare", "two"))
+    assert sorted(embed(live)) == ["a", "bare"]
+    np.testing.assert_allclose(vector(live.table, "a"), AXES["own"])
 
 
 def test_a_deleted_item_leaves_its_reviews(live):

@@ -27,7 +27,7 @@ X, Y = np.eye(2, dtype=np.float32)
 
 def test_only_reviews_with_words_are_kept():
     found = ItemReviews()
-    assert found.add(review(1, text=" good "))
+    assert found.add(review(1, text=" good ")) == ["i"]
     assert not found.add(review(2, text=" \n"))
     assert not found.add(review(3, kind=EventType.LIKE))
     assert found.texts("i") == ("good",)
@@ -51,6 +51,13 @@ def test_all_together_are_bounded_and_the_items_reviewed_longest_ago_go():
     )
     assert list(found) == ["mid", "new"]
     assert len(found) == 2
+
+
+def test_items_whose_reviews_are_dropped_are_told_so_that_their_vectors_are_made_anew():
+    found = reviews(review(1, "a", "old"), review(2, "b", "mid"), in_all=2)
+    assert found.add(review(3, "c", "new")) == ["new", "old"]
+    assert found.add(review(4, "d", "mid")) == ["mid", "new"]
+    assert reviews(in_all=1).add(review(1, "a", "x")) == ["x"]
 
 
 def test_a_forgotten_user_and_a_deleted_item_leave_nothing():
