@@ -21,7 +21,7 @@ _OPTIONS = ("epochs", "batch", "learning_rate", "rank", "temperature", "seed", "
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 failed, 2 nothing to learn from, 3 no better than the base.
+    """Returns the exit code: 0 done, 1 failed, 2 nothing to learn from, 3 no better than the base, 130 interrupted.
 
     Wrong usage or settings end it with code 2.
     """
@@ -72,8 +72,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(settings: EmbeddingSettings, options: argparse.Namespace) -> int:
-    import asyncio
-
     from services.embedding.bootstrap_training import train
     from shared.telemetry.logs import configure_logs
     from shared.telemetry.progress import open_progress
@@ -85,7 +83,7 @@ def _train(settings: EmbeddingSettings, options: argparse.Namespace) -> int:
         return _refuse(str(error), EXIT_NO_DATA)
     try:
         with open_progress(options.progress, sys.stderr) as progress:
-            manifest = asyncio.run(train(settings, wanted, progress))
+            manifest = train(settings, wanted, progress)
     except KeyboardInterrupt:
         return _refuse("interrupted; the same command goes on from the last checkpoint", EXIT_INTERRUPTED)
     except Exception as error:

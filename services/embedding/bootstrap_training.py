@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +12,13 @@ from shared.rpc.client import open_channel
 
 if TYPE_CHECKING:
     from services.embedding.settings import EmbeddingSettings
+    from services.embedding.training.fits import BaseVectors
+    from services.embedding.training.job import TrainingJob
     from services.embedding.training.parameters import FinetuneParameters, Method
     from services.embedding.training.ports import Trainer, Workshop
     from services.embedding.training.runs import Run
     from shared.artifacts import Manifest
+    from shared.data.log import LogSnapshot
     from shared.data.splits import Protocol, Stage
     from shared.telemetry.progress import JobProgress
 
@@ -38,8 +43,10 @@ class Wanted:
     tensorboard: str = ""
 
 
-async def train(settings: EmbeddingSettings, wanted: Wanted, progress: JobProgress) -> Manifest:
+def train(settings: EmbeddingSettings, wanted: Wanted, progress: JobProgress) -> Manifest:
     """Reads the log, trains and publishes; returns the manifest.
+
+    Only the reading runs in an event loop, which would keep an interrupt back until the training ends.
 
     Raises:
         NothingToLearn: the log holds nothing to train on.
@@ -48,7 +55,6 @@ async def train(settings: EmbeddingSettings, wanted: Wanted, progress: JobProgre
         DependencyUnavailable: ingestion does not answer, or a library is missing.
 
     """
-    from services.embedding.adapters.grpc_log import GrpcLog
     from services.embedding.training.job import TrainingJob
     from shared.artifacts import ArtifactStore
 
@@ -56,7 +62,8 @@ async def train(settings: EmbeddingSettings, wanted: Wanted, progress: JobProgre
     name = f"{wanted.protocol}-{wanted.stage}-{wanted.method}-{run.name}"
     trainer: Trainer
     if wanted.encoder in FITTED:
-        trainer = fit_trainer(wanted.encoder, wanted.parameters.seed, progress, sessions=wanted.sessions)
+        base = None if wanted.always else _base_vectors(settings)
+        trainer = fit_trainer(wanted.encoder, wanted.parameters.seed, progress, sessions=wanted.sessions, base=base)
     else:
         trainer = encoder_trainer(
             settings,
@@ -67,18 +74,25 @@ async def train(settings: EmbeddingSettings, wanted: Wanted, progress: JobProgre
             curves=Path(wanted.tensorboard or Path(settings.training_folder) / "tensorboard") / name,
             progress=progress,
         )
-    async with open_channel(settings.ingestion_address) as ingestion:
-        job = TrainingJob(
-            log=GrpcLog(ingestion),
-            store=ArtifactStore(settings.artifacts),
-            rules=settings.preferences,
-            parameters=wanted.parameters,
-            run_of=run,
-            keep_versions=settings.keep_versions,
-            progress=progress,
-            always=wanted.always,
-        )
-        return await job.run(trainer, wanted.protocol, wanted.stage)
+    job = TrainingJob(
+        store=ArtifactStore(settings.artifacts),
+        rules=settings.preferences,
+        parameters=wanted.parameters,
+        run_of=run,
+        keep_versions=settings.keep_versions,
+        keep_days=settings.keep_days,
+        progress=progress,
+        always=wanted.always,
+    )
+    snapshot = asyncio.run(_read(settings.ingestion_address, job))
+    return job.run(snapshot, trainer, wanted.protocol, wanted.stage)
+
+
+async def _read(address: str, job: TrainingJob) -> LogSnapshot:
+    from services.embedding.adapters.grpc_log import GrpcLog
+
+    async with open_channel(address) as ingestion:
+        return await job.read(GrpcLog(ingestion))
 
 
 def _run(settings: EmbeddingSettings, wanted: Wanted) -> Run:
@@ -98,11 +112,23 @@ def _run(settings: EmbeddingSettings, wanted: Wanted) -> Run:
     return Run(Path(settings.training_folder) / "runs", told)
 
 
-def fit_trainer(kind: str, seed: int, progress: JobProgress, *, sessions: bool = False) -> Trainer:
-    """Returns what fits one of `FITTED`; `sessions`: word2vec from what users liked."""
+def _base_vectors(settings: EmbeddingSettings) -> BaseVectors:
+    """Returns what turns texts into the vectors of EMBEDDING_MODEL."""
+    from services.embedding.adapters.base_model import BaseModel
+    from services.embedding.adapters.base_vectors import base_vectors
+    from services.embedding.bootstrap import make_encoders
+
+    base = BaseModel(settings.model, make_encoders(settings), pooling=settings.pooling, max_tokens=settings.max_tokens)
+    return partial(base_vectors, base)
+
+
+def fit_trainer(
+    kind: str, seed: int, progress: JobProgress, *, sessions: bool = False, base: BaseVectors | None = None
+) -> Trainer:
+    """Returns what fits one of `FITTED`; `sessions`: word2vec from what users liked; `base`: what it has to beat."""
     from services.embedding.training.fits import FitTrainer
 
-    return FitTrainer(kind, seed, progress, sessions=sessions)
+    return FitTrainer(kind, seed, progress, sessions=sessions, base=base)
 
 
 def encoder_trainer(

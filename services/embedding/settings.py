@@ -74,8 +74,12 @@ class EmbeddingSettings(ServerSettings):
     """Folder of this machine where the training job keeps checkpoints (`runs/`) and TensorBoard's curves
     (`tensorboard/`)."""
     keep_versions: int = Field(default=3, ge=1)
-    """Versions of each encoder, method, protocol and stage that the training job leaves in the store; older ones are
-    deleted."""
+    """Versions of each encoder, method, protocol and stage that the training job leaves in the store, however old;
+    older ones are deleted when EMBEDDING_KEEP_DAYS have passed, too."""
+    keep_days: float = Field(default=30, ge=0)
+    """Days that the training job leaves a version in the store, however many there are: candidates and ranker ask for
+    the version that their model was trained with, and get no vectors of new texts without it. Train them within this
+    time after the encoder; the job does not ask them what they use."""
     positive_rating: float = 4.0
     """Ratings from this value on are positives."""
     positive_play: float = Field(default=0.5, ge=0, le=1)

@@ -51,7 +51,3 @@ class CheckpointFile:
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("the checkpoint cannot be read: the training starts over", reason=str(error))
             return None
-
-    def clear(self) -> None:
-        """See the port."""
-        self._path.unlink(missing_ok=True)

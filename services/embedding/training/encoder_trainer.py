@@ -10,7 +10,7 @@ import structlog
 
 from services.embedding.encoders.model import ModelUnusable
 from services.embedding.training.batches import BatchSampler
-from services.embedding.training.loop import Loop, Plan
+from services.embedding.training.loop import Loop, Plan, restored
 from services.embedding.training.masking import MaskSampler
 from services.embedding.training.ports import Trained
 from services.embedding.training.schedule import rate_at
@@ -58,7 +58,6 @@ class EncoderTrainer:
             self._pretrain(workshop, tokens)
         trainee = workshop.trainee(self.tuning, tokens, before)
         judge = Judge(corpus)
-        base = np.float64(judge.score(before))
         loop = Loop(
             trainee,
             BatchSampler(corpus.train, len(corpus.items), self.parameters),
@@ -71,17 +70,21 @@ class EncoderTrainer:
         )
         outcome = loop.run(len(corpus.items))
         trainee.export(folder)
+        made = trainee.encode(judge.needed)
+        vectors = np.zeros((len(corpus.items), made.shape[1]), np.float32)
+        vectors[judge.needed] = made
+        verdict = judge.verdict(vectors, before, self.parameters.seed)
         metrics = {
-            "validation_ndcg_10_base": float(base),
-            "validation_ndcg_10": outcome.best,
-            "validation_users": float(judge.users),
+            **verdict.metrics,
+            "stopping_ndcg_10_base": outcome.before,
+            "stopping_ndcg_10": outcome.best,
             "best_step": float(outcome.best_step),
             "steps": float(outcome.steps),
             "minutes": outcome.seconds / 60,
             "trained_parameters": float(trainee.trained_parameters),
         }
         config = {**asdict(self.parameters), "domain_pretrain": self.domain_pretrain}
-        return Trained(bool(outcome.best > base), metrics, config, {"base": workshop.version})
+        return Trained(verdict.better, metrics, config, {"base": workshop.version})
 
     def _pretrain(self, workshop: Workshop, tokens: Sequence[tuple[int, ...]]) -> None:
         parameters = self.parameters
@@ -100,9 +103,8 @@ class EncoderTrainer:
         steps = max(1, round(parameters.domain_epochs * sampler.steps_per_epoch))
         start = 0
         found = self.domain_checkpoints.load()
-        if found is not None:
+        if found is not None and restored(trainee, found[1]):
             start = int(found[0]["step"])
-            trainee.restore(found[1])
             log.info("pretraining resumed", step=start, of=steps)
         for step in range(start, steps):
             rate = rate_at(step, steps, parameters.domain_learning_rate, parameters.warm_up)

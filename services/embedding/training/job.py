@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import structlog
 
 from services.embedding.encoders.artifact import ARTIFACT_KIND
 from services.embedding.training.corpus import make_corpus
+from services.embedding.training.verdict import MIN_USERS
 from shared.data.splits import Protocol, Stage
 from shared.errors import CorruptData, NotFound
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from services.embedding.training.ports import EventLog, Trained, Trainer
     from services.embedding.training.runs import Run
     from shared.artifacts import ArtifactStore, Manifest
+    from shared.data.log import LogSnapshot
     from shared.data.preferences import PreferenceRules
     from shared.telemetry.progress import JobProgress
 
@@ -34,30 +37,41 @@ class NotBetter(Exception):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What the job needs; `keep_versions` of each kind of label stay in the store, older ones are deleted."""
+    """What the job needs; see the settings for which versions stay in the store."""
 
-    log: EventLog
     store: ArtifactStore
     rules: PreferenceRules
     parameters: FinetuneParameters
     run_of: Run
     """What an interrupted training goes on from."""
     keep_versions: int
+    """Of each kind of label."""
+    keep_days: float
     progress: JobProgress
     always: bool = False
     """Publish what is not better than the base, too."""
 
-    async def run(self, trainer: Trainer, protocol: Protocol, stage: Stage) -> Manifest:
+    async def read(self, source: EventLog) -> LogSnapshot:
+        """Returns what the run learns from: the log up to where the unfinished run read it, or all of it.
+
+        Raises:
+            DependencyUnavailable: ingestion does not answer.
+
+        """
+        return await source.read(self.run_of.sequence, self._on_records())
+
+    def run(self, snapshot: LogSnapshot, trainer: Trainer, protocol: Protocol, stage: Stage) -> Manifest:
         """Trains and publishes; CURRENT is moved by the protocol warm in the stage serving alone.
+
+        It computes for as long as it takes, in no event loop: an interrupt ends it at once.
 
         Raises:
             NothingToLearn: no events, no items with text, or too few likes.
             NotBetter: see there; nothing was published.
-            DependencyUnavailable: ingestion does not answer.
             ModelUnusable: the base cannot be trained.
+            KeyboardInterrupt: nothing was published; the same run goes on from its last checkpoint.
 
         """
-        snapshot = await self.log.read(self.run_of.sequence, self._on_records())
         corpus = make_corpus(snapshot, self.rules, protocol, stage, self.parameters)
         self.run_of.begin(corpus.sequence)
         with tempfile.TemporaryDirectory(prefix="embedding-") as made:
@@ -68,8 +82,11 @@ class TrainingJob:
             labels = {"encoder": trainer.kind, "method": trainer.method, "protocol": protocol.value}
             labels["stage"] = stage.value
             manifest = self._publish(trained, corpus, labels, Path(made))
-        self.run_of.end()
-        self._prune(labels)
+        try:
+            self.run_of.end()
+            self._prune(labels)
+        except KeyboardInterrupt:
+            log.warning("interrupted after publishing: older versions may stay", version=manifest.version)
         return manifest
 
     def _on_records(self) -> Callable[[int], None]:
@@ -104,24 +121,34 @@ class TrainingJob:
         return manifest
 
     def _prune(self, labels: dict[str, str]) -> None:
-        same = [name for name in self.store.versions(ARTIFACT_KIND) if self._labels(name) == labels]
-        for name in same[self.keep_versions :]:
+        found = [self._manifest(name) for name in self.store.versions(ARTIFACT_KIND)]
+        same = [one for one in found if one is not None and one.labels == labels]
+        young = datetime.now(UTC) - timedelta(days=self.keep_days)
+        for name in (one.version for one in same[self.keep_versions :] if _created(one) < young):
             try:
                 self.store.delete(ARTIFACT_KIND, name)
             except NotFound:
                 log.info("an older version stays: it is in use", version=name)
 
-    def _labels(self, name: str) -> dict[str, str] | None:
+    def _manifest(self, name: str) -> Manifest | None:
         try:
-            return self.store.manifest(ARTIFACT_KIND, name).labels
+            return self.store.manifest(ARTIFACT_KIND, name)
         except (NotFound, CorruptData):
             return None
 
 
+def _created(manifest: Manifest) -> datetime:
+    return datetime.fromisoformat(manifest.created_at)
+
+
 def _figures(trained: Trained) -> str:
     metrics = trained.metrics
+    if not metrics.get("validation_users"):
+        return "the trained encoder was not compared with its base, no user can be asked: --always publishes it"
     return (
         f"the trained encoder is not better than its base on {metrics['validation_users']:.0f} users' hidden items "
-        f"(NDCG@10 {metrics['validation_ndcg_10']:.4f}, base {metrics['validation_ndcg_10_base']:.4f}): nothing was "
-        "published; try a smaller learning rate or a larger distill, or publish it all the same with --always"
+        f"(NDCG@10 {metrics['validation_ndcg_10']:.4f}, base {metrics['validation_ndcg_10_base']:.4f}, gain at least "
+        f"{metrics['validation_gain_lower']:+.4f} with 90 % confidence; above 0 and {MIN_USERS} users are needed): "
+        "nothing was published; try a smaller learning rate or a larger distill, or publish it all the same with "
+        "--always"
     )

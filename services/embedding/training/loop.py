@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from services.embedding.training.batches import BatchSampler
     from services.embedding.training.corpus import Corpus
     from services.embedding.training.parameters import FinetuneParameters, Method
-    from services.embedding.training.ports import Board, Checkpoints, Trainee
+    from services.embedding.training.ports import Board, Checkpoints, LanguageTrainee, State, Trainee
     from services.embedding.training.validation import Judge
     from shared.telemetry.progress import JobProgress
 
@@ -30,6 +30,7 @@ BEST = "best."
 """Prefix of the best weights in a checkpoint."""
 STATE = "state."
 """Prefix of the trainee's state in a checkpoint."""
+STARTS_OVER = "the checkpoint does not fit: the training starts over"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,18 @@ class Outcome:
     """Steps that were taken."""
     seconds: float
     """Of all runs together."""
+
+
+def restored(trainee: Trainee | LanguageTrainee, state: State) -> bool:
+    """Goes on from a checkpoint; returns False, the trainee as it was, when it is of another model or catalogue."""
+    fresh = trainee.state()
+    try:
+        trainee.restore(state)
+    except (ValueError, KeyError) as error:
+        log.warning(STARTS_OVER, reason=str(error))
+        trainee.restore(fresh)
+        return False
+    return True
 
 
 @dataclass
@@ -173,8 +186,14 @@ class Loop:
         if found is None or "finetune" not in found[0]:
             return False
         numbers, arrays = found
-        self._trainee.restore({n.removeprefix(STATE): v for n, v in arrays.items() if n.startswith(STATE)})
-        self._best = {n.removeprefix(BEST): v for n, v in arrays.items() if n.startswith(BEST)}
-        self._at = _Progress(**numbers["finetune"])
+        try:
+            at = _Progress(**numbers["finetune"])
+            best = {n.removeprefix(BEST): v for n, v in arrays.items() if n.startswith(BEST)}
+        except TypeError as error:
+            log.warning(STARTS_OVER, reason=str(error))
+            return False
+        if not restored(self._trainee, {n.removeprefix(STATE): v for n, v in arrays.items() if n.startswith(STATE)}):
+            return False
+        self._at, self._best = at, best
         log.info("resumed", step=self._at.step, of=self._plan.steps, best=round(self._at.best, 4))
         return True

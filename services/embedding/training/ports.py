@@ -92,9 +92,6 @@ class Checkpoints(Protocol):
     def load(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """Returns what `save` last wrote; None without any that can be read."""
 
-    def clear(self) -> None:
-        """Forgets it: the training is done."""
-
 
 class Board(Protocol):
     """Curves for people."""
@@ -163,7 +160,7 @@ class Trained:
     """What a trainer has to say of what it made."""
 
     better: bool
-    """Whether the validation fold says that it beats what it came from; True where it came from nothing."""
+    """Whether the validation fold says, with a margin, that it beats the base (`verdict.py`); False unjudged."""
     metrics: dict[str, float]
     config: dict[str, Any]
     lineage: dict[str, str]

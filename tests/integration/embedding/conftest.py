@@ -7,6 +7,9 @@ from fusionrec.embedding.v1 import embedding_service_pb2_grpc as rpc
 from services.embedding.bootstrap import build
 from services.embedding.settings import EmbeddingSettings
 from shared.testing.servers import served, wait_health
+from shared.testing.tiny_encoder import write_tiny_encoder
+
+from . import finetuning
 
 # TensorFlow starts once for all tests of the session; under load that may take a while.
 START_TIMEOUT_S = 240
@@ -28,3 +31,19 @@ async def service(settings):
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stub(service):
     return rpc.EmbeddingServiceStub(service.channel)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Returns the folder of a tiny encoder with random weights."""
+    return write_tiny_encoder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny):
+    return finetuning.tiny_settings(tiny)
+
+
+@pytest.fixture(scope="session")
+def corpus():
+    return finetuning.tastes()

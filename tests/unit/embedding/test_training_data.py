@@ -16,6 +16,7 @@ from services.embedding.training.masking import MaskSampler
 from services.embedding.training.parameters import FinetuneParameters, Objective
 from services.embedding.training.schedule import rate_at
 from services.embedding.training.validation import Judge
+from services.embedding.training.verdict import compare
 from shared.data.log import LogSnapshot
 from shared.data.nouns import Event, EventType
 from shared.data.preferences import PreferenceRules
@@ -171,6 +172,27 @@ def test_the_judge_looks_at_needed_rows_alone(corpus):
     changed = np.full_like(vectors, 9.0)
     changed[judge.needed] = vectors[judge.needed]
     assert judge.score(changed) == judge.score(vectors)
+    assert judge.verdict(changed, vectors, 7).gain_lower == 0
+
+
+def test_what_stops_a_training_and_what_decides_are_other_items(corpus):
+    judge = Judge(corpus)
+    vectors = np.random.default_rng(0).standard_normal((len(corpus.items), 8)).astype(np.float32)
+    other = vectors.copy()
+    other[corpus.hidden[::2]] = 0
+    assert judge.score(other) != judge.score(vectors)
+    assert judge.verdict(other, vectors, 7).trained == judge.verdict(vectors, vectors, 7).trained
+
+
+def test_chance_passes_the_gate_no_more_often_than_said():
+    random = np.random.default_rng(3)
+    passed = [compare(*random.random((2, 60)), seed=trial).better for trial in range(60)]
+    assert np.mean(passed) < 0.25
+    base = random.random(60)
+    assert compare(base + random.normal(0.1, 0.1, 60), base, 7).better
+    assert compare(base + 0.1, base, 7) == compare(base + 0.1, base, 7)
+    few = base[:5]
+    assert not compare(few + 0.1, few, 7).better
 
 
 def test_the_rate_rises_then_falls_to_nothing():
