@@ -56,7 +56,8 @@ POLL_S = 0.5
 def finetune(session: Session, *, where: str, **options: object) -> None:
     """Fine-tune the language model on what people liked, then train candidates and ranker on its vectors.
 
-    Waits until the running servers use the new versions. Interrupted, the same command goes on where it was.
+    Waits until the running servers use the new versions. Interrupted before the language model is published, the same
+    command goes on from the last checkpoint; after that, `fusionrec train` does the rest.
     """
     with session.services() as services:
         _refuse_without_events(services)
@@ -67,8 +68,8 @@ def finetune(session: Session, *, where: str, **options: object) -> None:
         jobs = Jobs(session, where)
         published = jobs.run("embedding", arguments, "finetune").split()[0]
         with spinner("embedding takes up the new version"):
-            _await_swap(services, published)
-        say(f"embedding has {published} (before: {before})")
+            served = _await_swap(services, published)
+        say(f"embedding has {served} (before: {before}); if this is interrupted now, `fusionrec train` does the rest")
         train_protocol(services, jobs, Protocol.WARM)
 
 
@@ -86,7 +87,23 @@ def as_arguments(options: Mapping[str, object]) -> list[str]:
 
 def served_version(services: Services) -> str:
     """Returns the version of the language model that is served now."""
-    return str(services.call("embedding", "GetModelInfo", embedding_pb.GetModelInfoRequest()).version)
+    return str(_info(services).version)
+
+
+def is_taken_up(info: embedding_pb.GetModelInfoResponse, version: str) -> bool:
+    """Returns whether a version is served, or one that was published after it."""
+    # Newest first.
+    names = [one.version for one in info.versions]
+    if version not in names or info.version not in names:
+        return bool(info.version == version)
+    return names.index(info.version) <= names.index(version)
+
+
+def _info(services: Services) -> embedding_pb.GetModelInfoResponse:
+    info: embedding_pb.GetModelInfoResponse = services.call(
+        "embedding", "GetModelInfo", embedding_pb.GetModelInfoRequest()
+    )
+    return info
 
 
 def _refuse_without_events(services: Services) -> None:
@@ -98,11 +115,13 @@ def _refuse_without_events(services: Services) -> None:
         )
 
 
-def _await_swap(services: Services, version: str) -> None:
+def _await_swap(services: Services, version: str) -> str:
+    """Waits until a version is served, or a newer one that somebody published meanwhile; returns which."""
     until = time.monotonic() + SWAP_S
     while time.monotonic() < until:
-        if served_version(services) == version:
-            return
+        info = _info(services)
+        if is_taken_up(info, version):
+            return str(info.version)
         time.sleep(POLL_S)
     why = services.reason("embedding") or "it gives no reason; its log may, and EMBEDDING_ARTIFACTS must be the job's"
     raise Refusal(f"embedding did not take up {version} within {SWAP_S:.0f} s: {why}")

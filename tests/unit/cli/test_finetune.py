@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from click.testing import CliRunner
+from fusionrec.common.v1 import serving_pb2 as common_pb
+from fusionrec.embedding.v1 import embedding_service_pb2 as pb
 
 from services.embedding.__main__ import _parser
-from shared.cli.finetune import as_arguments, finetune
+from shared.cli.finetune import as_arguments, finetune, is_taken_up
 
 
 def test_options_that_were_given_are_handed_on_by_the_same_names():
@@ -26,7 +28,19 @@ def test_every_option_of_the_command_is_one_of_the_job():
     assert parsed.max_minutes == 1.0
 
 
+def test_a_newer_version_than_the_published_one_is_as_good():
+    names = ("newer", "published", "older", "base")
+    versions = [common_pb.VersionInfo(version=name) for name in names]
+    taken = [
+        name for name in names if is_taken_up(pb.GetModelInfoResponse(version=name, versions=versions), "published")
+    ]
+    assert taken == ["newer", "published"]
+    assert is_taken_up(pb.GetModelInfoResponse(version="published"), "published")
+    assert not is_taken_up(pb.GetModelInfoResponse(version="base"), "published")
+
+
 def test_help_says_what_it_does():
     said = CliRunner().invoke(finetune, ["--help"]).output
     assert "candidates" in said
     assert "full|lora|head" in said
+    assert "fusionrec train" in said
