@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from services.embedding.adapters.base_model import BaseModel
-from services.embedding.adapters.checkpoint_file import CheckpointFile
 from services.embedding.bootstrap import make_encoders
 from services.embedding.encoders.artifact import HEAD_FILE, read_description
 from services.embedding.training.parameters import Method, Objective
 from services.embedding.training.validation import Judge
-from shared.testing.processes import ROOT
 
-from . import finetuning
 from .finetuning import PARAMETERS, Quiet, trainer, vectors
 
 
@@ -93,40 +85,6 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, tiny_set
     assert resumed.metrics["validation_ndcg_10"] == pytest.approx(whole.metrics["validation_ndcg_10"], abs=1e-6)
     one, other = (vectors(tmp_path / name / "made", tiny_settings) for name in ("whole", "cut"))
     assert np.abs(one - other).max() < 1e-5
-
-
-KILLED = """
-import importlib.util, sys, time
-from pathlib import Path
-spec = importlib.util.spec_from_file_location("here", sys.argv[1])
-here = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(here)
-class Slow(here.Quiet):
-    def update(self, stage, done, total):
-        time.sleep(0.2 if stage == "train" else 0)
-trainer = here.trainer(here.tiny_settings(sys.argv[2]), Path(sys.argv[3]), here.Method.HEAD, progress=Slow())
-trainer.train(here.tastes(), Path(sys.argv[3]) / "made")
-"""
-
-
-def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(tmp_path, tiny_settings, corpus, tiny):
-    command = [sys.executable, "-c", KILLED, finetuning.__file__, str(tiny), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
-        checkpoint, until = tmp_path / "run" / "finetune.safetensors", time.monotonic() + 250
-        while not checkpoint.is_file() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    numbers, _ = CheckpointFile(checkpoint).load()
-    rest = Quiet()
-    trainer(tiny_settings, tmp_path, Method.HEAD, progress=rest).train(corpus, tmp_path / "made")
-    assert rest.steps[0] == numbers["finetune"]["step"] + 1 > 1
-    trainer(tiny_settings, tmp_path / "whole", Method.HEAD).train(corpus, tmp_path / "whole" / "made")
-    assert (
-        np.abs(vectors(tmp_path / "made", tiny_settings) - vectors(tmp_path / "whole" / "made", tiny_settings)).max()
-        < 1e-4
-    )
 
 
 def test_a_checkpoint_that_does_not_fit_is_started_over(tmp_path, tiny_settings, corpus):
