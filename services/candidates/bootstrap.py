@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from services.candidates.adapters.parquet_log import ParquetLog
-    from services.candidates.ports import AlsEngine, TextEmbedder
+    from services.candidates.ports import AlsEngine, VersionedEmbedder
     from services.candidates.settings import CandidatesSettings
     from services.candidates.training.job import TrainingJob
     from services.candidates.training.quotas import QuotaLearner
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SERVICE = "candidates"
 
 
-def build(settings: CandidatesSettings, embedder: TextEmbedder | None = None) -> CandidatesApp:
+def build(settings: CandidatesSettings, embedder: VersionedEmbedder | None = None) -> CandidatesApp:
     """Returns the service, not started yet; `embedder` replaces the embedding service. Call it in the event loop."""
     return CandidatesApp(settings, embedder)
 
@@ -71,7 +71,7 @@ class CandidatesApp:
 
     service_names: tuple[str, ...] = (pb.DESCRIPTOR.services_by_name["CandidatesService"].full_name,)
 
-    def __init__(self, settings: CandidatesSettings, embedder: TextEmbedder | None = None) -> None:
+    def __init__(self, settings: CandidatesSettings, embedder: VersionedEmbedder | None = None) -> None:
         # The training job searches nothing: it need not wait for FAISS to be imported.
         from services.candidates.adapters.faiss_flat import FlatIndex, use_one_thread
 

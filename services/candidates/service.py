@@ -22,7 +22,7 @@ from services.candidates.queries import (
     VersionInfo,
 )
 from shared.data.nouns import temperature
-from shared.errors import InvalidField, ModelMismatch, NotFound, shown
+from shared.errors import FusionrecError, InvalidField, ModelMismatch, NotFound, shown
 from shared.telemetry.stages import Stages
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from services.candidates.live.histories import LiveHistories
     from services.candidates.live.version import LiveVersion
     from services.candidates.merge.finder import CandidateFinder
-    from services.candidates.ports import KnowsUsers, TextEmbedder
+    from services.candidates.ports import KnowsUsers, VersionedEmbedder
     from services.candidates.profile import Profile
     from services.candidates.queries import CandidateSet, SimilarQuery, UsersQuery
     from services.candidates.versions.keeper import Versions
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from shared.data.preferences import PreferenceRules
 
 SERVICE = "candidates"
+ENCODERS_S = 1.0
+"""Time that embedding gets to say which encoder is current, when somebody asks what is loaded, seconds."""
 
 
 class CandidatesService:
@@ -53,7 +55,7 @@ class CandidatesService:
         versions: Versions,
         finder: CandidateFinder,
         histories: LiveHistories,
-        embedder: TextEmbedder,
+        embedder: VersionedEmbedder,
         rules: PreferenceRules,
         workers: Workers,
     ) -> None:
@@ -175,8 +177,9 @@ class CandidatesService:
         if not name and live is None:
             return ServiceInfo(self._versions.reason, versions)
         version, is_live = await self._versions.get(name)
+        outdated = "" if name else await self._outdated(version.about.embedding_version)
         return ServiceInfo(
-            status_reason=self._versions.reason,
+            status_reason="; ".join(one for one in (self._versions.reason, outdated) if one),
             versions=versions,
             model_version=version.about.version,
             index_version=version.index_version,
@@ -192,6 +195,17 @@ class CandidatesService:
             has_quotas=version.quotas is not None,
             cursor=live.cursor if is_live and live is not None else version.about.cursor,
         )
+
+    async def _outdated(self, used: str) -> str:
+        """Returns that embedding has another current version than the model uses; empty when not, or not to be had."""
+        try:
+            async with asyncio.timeout(ENCODERS_S):
+                current = [one.version for one in await self._embedder.versions() if one.is_current]
+        except (FusionrecError, TimeoutError):
+            return ""
+        if not current or used in current:
+            return ""
+        return f"embedding {current[0]} is current, this model uses {used}: train anew to use it"
 
     async def _history(self, query: CandidateQuery | UsersQuery, *, is_live: bool) -> tuple[HistoryEvent, ...]:
         if query.history is not None:

@@ -93,12 +93,17 @@ async def test_candidates_go_on_while_embedding_swaps_and_the_next_training_take
 
                 await client.until(placed)
                 info = await client.info()
-                assert (info.embedding_version, info.status_reason) == (first, "")
+                assert info.embedding_version == first
+                assert (
+                    info.status_reason
+                    == f"embedding {second} is current, this model uses {first}: train anew to use it"
+                )
                 (trained,) = await world.train()
                 assert trained.lineage == {"embedding": second}
 
                 async def adopted():
-                    return (await client.info()).embedding_version == second
+                    info = await client.info()
+                    return (info.embedding_version, info.status_reason) == (second, "")
 
                 await client.until(adopted)
 
