@@ -27,6 +27,9 @@ INNER: Final = 4 * HIDDEN
 POSITIONS: Final = 64
 _WORDS = ("a", "film", "about", "love", "war", "space", "the", "of", "and", "in")
 
+_ADDED: Final = ("<|endoftext|>", "<s>", "</s>", "<bos>", "<eos>", "<mask>")
+"""What transformers' tokenizers of some families add by themselves when it is not there."""
+
 
 def write_tiny_decoder(folder: Path, family: str = "gpt2") -> Path:
     """Writes config, tokenizer and weights of a two-layer decoder into `folder`; returns it.
@@ -38,6 +41,7 @@ def write_tiny_decoder(folder: Path, family: str = "gpt2") -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = ["<pad>", "<unk>", *_WORDS, *ascii_lowercase[1:], *(f"##{letter}" for letter in ascii_lowercase)]
+    vocabulary += _ADDED
     config = _gpt2_config(len(vocabulary)) if family == "gpt2" else _rotary_config(family, len(vocabulary))
     (folder / "config.json").write_text(json.dumps(config))
     _write_tokenizer(folder, vocabulary)
