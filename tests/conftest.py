@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from shared.testing.world import running_world
 
-WORLD = {"world", "trained"}
-"""Fixtures of the running five services: the tests that use them share them, so they run in one process."""
+TOGETHER = {
+    "world": ("tests/e2e/serving/", "tests/integration/evaluator/", "tests/integration/ranker/", "tests/load/"),
+    "command": ("tests/e2e/cli/", "tests/integration/cli/", "tests/unit/cli/"),
+    "encoders": ("tests/contract/embedding/", "tests/integration/embedding/", "tests/wire/embedding/"),
+}
+"""Folders whose tests run in one process: they share the running five services, look for free ports from the same
+number on, or wait for TensorFlow and its models once."""
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+class ByRoom(LoadScopeScheduling):
+    """Gives each process whole files, and of the folders in `TOGETHER` all."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return next((name for name, folders in TOGETHER.items() if file.startswith(folders)), file)
 
 
-def _group(item):
-    """Returns the name of the tests that run in one process: what they share is then made once."""
-    if not WORLD.isdisjoint(getattr(item, "fixturenames", ())):
-        return "world"
-    return "embedding" if "embedding" in item.path.parts else str(item.path)
+def pytest_xdist_make_scheduler(config, log):
+    return ByRoom(config, log)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_are(monkeypatch):
+    """A command that runs in the tests' process would send all later logs to its test's standard error."""
+    monkeypatch.setattr("shared.telemetry.logs.configure_logs", lambda *_arguments, **_options: None)
 
 
 @pytest.fixture(scope="session")

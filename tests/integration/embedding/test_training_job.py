@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import structlog
 
 from services.embedding.bootstrap_training import fit_trainer
 from services.embedding.training.job import NotBetter, TrainingJob
@@ -117,5 +116,3 @@ def test_the_command_says_in_one_sentence_what_is_missing(tmp_path, capsys, monk
     assert "has no stage serving" in capsys.readouterr().err
     assert main(["train", "--temperature", "-1"]) == 2
     assert "--temperature = -1.0" in capsys.readouterr().err
-    # The command logs to this test's standard error, which ends with it.
-    structlog.reset_defaults()
