@@ -71,7 +71,7 @@ class Job:
             stderr=subprocess.PIPE,
             text=True,
             # Where the tests run in the background of a shell, they and their children ignore it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (it takes no lock)
         )
 
     def ended_by(self, kind, ready):
