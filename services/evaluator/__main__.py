@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from services.evaluator.bootstrap import build, build_reports, open_job
+from services.evaluator.bootstrap import build, build_reports, experiments_of, open_job
 from services.evaluator.reports.show import show
 from services.evaluator.settings import EvaluatorSettings
 from shared.data.splits import Protocol
 from shared.errors import FusionrecError, ModelNotReady, NotFound
 from shared.rpc.server import serve
-from shared.rpc.settings import read_settings
+from shared.rpc.settings import WRONG_SETTINGS, read_settings
 from shared.telemetry.logs import configure_logs
 from shared.telemetry.progress import open_progress
 
@@ -37,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     settings = read_settings(EvaluatorSettings)
     if parsed.command == "serve":
+        try:
+            experiments_of(settings)
+        except FusionrecError as error:
+            print(f"evaluator: {error.message}", file=sys.stderr)
+            return WRONG_SETTINGS
         return serve(lambda: build(settings), settings, "evaluator")
     configure_logs("evaluator", level=settings.log_level, json_lines=settings.log_json)
     try:
@@ -68,7 +73,7 @@ async def _run(settings: EvaluatorSettings, parsed: argparse.Namespace) -> Repor
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.evaluator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("serve", help="answer EvaluateRankings, ListReports and GetReport")
+    commands.add_parser("serve", help="answer EvaluateRankings, AssignVariant, ListReports and GetReport")
     run = commands.add_parser("run", help="measure the running services and store a report")
     run.add_argument("--protocol", choices=[str(one) for one in Protocol], default=str(Protocol.WARM))
     run.add_argument("--variants", choices=[ALL, "default"], default=ALL, help="which fusions to measure")

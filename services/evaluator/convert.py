@@ -176,6 +176,16 @@ def decode_report_id(request: pb.GetReportRequest) -> str:
     return check_id(request.report_id, "report_id")
 
 
+def decode_assignment(request: pb.AssignVariantRequest) -> tuple[str, str]:
+    """Returns the experiment's name and the user.
+
+    Raises:
+        InvalidField, LimitExceeded: empty, unprintable or too long.
+
+    """
+    return check_id(request.experiment, "experiment"), check_id(request.user_id, "user_id")
+
+
 def encode_summary(summary: ReportSummary) -> pb.ReportSummary:
     """Returns the message of a report in short."""
     return pb.ReportSummary(

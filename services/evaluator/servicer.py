@@ -10,15 +10,20 @@ from fusionrec.evaluator.v1 import evaluator_service_pb2 as pb
 from fusionrec.evaluator.v1 import evaluator_service_pb2_grpc as pb_grpc
 
 from services.evaluator import convert
+from services.evaluator.experiments.experiment import experiment_of
 from services.evaluator.metrics import evaluate
 from services.evaluator.metrics.words import in_words
 from shared.errors import NotServedYet
 from shared.telemetry.stages import Stages
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import grpc.aio
 
+    from services.evaluator.experiments.experiment import Experiment
     from services.evaluator.ports import Reports
+    from shared.watched import Watched
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -26,10 +31,11 @@ SERVICE = "evaluator"
 
 
 class EvaluatorServicer(pb_grpc.EvaluatorServiceServicer):
-    """Answers for what callers bring and for the stored reports."""
+    """Answers for what callers bring, for the stored reports and for the experiments."""
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: Reports, experiments: Watched[Mapping[str, Experiment]]) -> None:
         self._reports = reports
+        self._experiments = experiments
 
     async def EvaluateRankings(
         self, request: pb.EvaluateRankingsRequest, context: Context
@@ -55,11 +61,13 @@ class EvaluatorServicer(pb_grpc.EvaluatorServiceServicer):
 
     async def CompareVariants(self, request: pb.CompareVariantsRequest, context: Context) -> pb.CompareVariantsResponse:
         """Is not served yet."""
-        raise NotServedYet("CompareVariants", "experiments")
+        raise NotServedYet("CompareVariants", "outcomes of experiments")
 
     async def AssignVariant(self, request: pb.AssignVariantRequest, context: Context) -> pb.AssignVariantResponse:
-        """Is not served yet."""
-        raise NotServedYet("AssignVariant", "experiments")
+        """Returns the variant that a user is in."""
+        name, user_id = convert.decode_assignment(request)
+        experiment = experiment_of(self._experiments.current, name)
+        return pb.AssignVariantResponse(variant=experiment.variant(user_id))
 
 
 def _evaluate(request: pb.EvaluateRankingsRequest) -> pb.EvaluateRankingsResponse:

@@ -35,6 +35,10 @@ class EvaluatorSettings(ServerSettings):
     """Deadline of one call of the job, seconds."""
     ks: tuple[int, ...] = (10, 20)
     """Cut-offs of the metrics in a report, as JSON ("[10, 20]"). 10 must be among them: reports are compared by it."""
+    experiments: str = ""
+    """File of experiments (docs/experiments.md); empty: none. Read again when it changes."""
+    experiments_poll_s: float = Field(default=1.0, gt=0)
+    """How often the file of experiments is looked at, seconds."""
     positive_rating: float = 4.0
     """Ratings from this value on are relevant. Must be the same in candidates and ranker."""
     positive_play: float = Field(default=0.5, ge=0, le=1)

@@ -12,18 +12,20 @@ from fusionrec.ranker.v1 import ranker_service_pb2, ranker_service_pb2_grpc
 
 from services.ranker.adapters.grpc_candidates import GrpcCandidates
 from services.ranker.adapters.grpc_embedding import GrpcEmbedding
+from services.ranker.adapters.grpc_evaluator import GrpcEvaluator
 from services.ranker.adapters.grpc_ingestion import GrpcIngestion
 from services.ranker.adapters.llama_model import LlamaModel, find_model
 from services.ranker.adapters.rule_file import RuleFile
 from services.ranker.explain.reasons import Reasons
 from services.ranker.explain.writer import SentenceWriter
 from services.ranker.explore.outcomes import Outcomes
-from services.ranker.guarded import GuardedCandidates, GuardedEncoder, GuardedHistory
+from services.ranker.guarded import GuardedAssigner, GuardedCandidates, GuardedEncoder, GuardedHistory
 from services.ranker.items.follower import Follower, LogWatcher
 from services.ranker.items.live import LiveItems
 from services.ranker.kept import KeptAnswers
 from services.ranker.models.model import KIND
 from services.ranker.models.shelf import ModelShelf
+from services.ranker.pipeline.assign.assign import Assign
 from services.ranker.pipeline.breaker import Breaker
 from services.ranker.pipeline.call import SERVICE
 from services.ranker.pipeline.hydrate.hydrate import Hydrate
@@ -97,7 +99,15 @@ class RankerApp:
         self._book = RuleBook(rules_of(settings) if settings.rules else None)
         self._kept = KeptAnswers(self._live, max_age_s=settings.reply_cache_s, max_results=settings.reply_cache_results)
         self._outcomes = outcomes_of(settings)
-        watchers: list[LogWatcher] = [self._kept, self._known]
+        self._timeouts = timeouts_of(settings)
+        self._assign = Assign(
+            GuardedAssigner(self._neighbours.evaluator, breaker_of(settings, "evaluator", self._timeouts.evaluator_s)),
+            experiment=settings.experiment,
+            timeout=self._timeouts.evaluator,
+            max_age_s=settings.assignment_age_s,
+            capacity=settings.assigned_users,
+        )
+        watchers: list[LogWatcher] = [self._kept, self._known, self._assign]
         if self._outcomes is not None:
             watchers.append(self._outcomes)
         self._follower = Follower(self._live, self._neighbours.feed, self._neighbours.embedding, watchers)
@@ -157,28 +167,11 @@ class RankerApp:
             await self._lifecycle.not_ready(reason)
 
     def _compose(self) -> Recommender:
-        settings, near = self._settings, self._neighbours
-        timeouts = Timeouts(
-            settings.history_timeout_s,
-            settings.embedding_timeout_s,
-            settings.candidates_timeout_s,
-            settings.deadline_share,
-            seconds_left,
-        )
-        waits = (settings.history_timeout_s, settings.embedding_timeout_s, settings.candidates_timeout_s)
-        ingestion, embedding, candidates = (
-            Breaker(
-                name,
-                min(wait_s, settings.breaker_patience_s),
-                failures=settings.breaker_failures,
-                open_s=settings.breaker_open_s,
-            )
-            for name, wait_s in zip(("ingestion", "embedding", "candidates"), waits, strict=True)
-        )
-        finder = GuardedCandidates(near.candidates, candidates)
+        settings, near, timeouts = self._settings, self._neighbours, self._timeouts
+        finder = GuardedCandidates(near.candidates, breaker_of(settings, "candidates", timeouts.candidates_s))
         hydrate = Hydrate(
-            GuardedHistory(near.ingestion, ingestion),
-            GuardedEncoder(near.embedding, embedding),
+            GuardedHistory(near.ingestion, breaker_of(settings, "ingestion", timeouts.history_s)),
+            GuardedEncoder(near.embedding, breaker_of(settings, "embedding", timeouts.embedding_s)),
             self._live,
             self._known,
             timeouts,
@@ -192,6 +185,7 @@ class RankerApp:
             settings=settings,
             shelf=self._shelf,
             live=self._live,
+            assign=self._assign,
             hydrate=hydrate,
             sources=Sources(finder, timeouts),
             results=Results(self._live, Reasons(finder, timeouts), selector, self._writer),
@@ -203,11 +197,12 @@ class RankerApp:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The neighbours, over three channels of their own; must be made inside the running loop."""
+    """The neighbours, over channels of their own; must be made inside the running loop."""
 
     ingestion: GrpcIngestion
     embedding: GrpcEmbedding
     candidates: GrpcCandidates
+    evaluator: GrpcEvaluator
     feed: LogFeed
     channels: tuple[grpc.aio.Channel, ...]
 
@@ -217,12 +212,15 @@ class Neighbours:
         ingestion = open_channel(settings.ingestion_address)
         embedding = open_channel(settings.embedding_address)
         candidates = open_channel(settings.candidates_address)
+        # Connects when it is first called: only where an experiment is named.
+        evaluator = open_channel(settings.evaluator_address)
         return cls(
             GrpcIngestion(ingestion),
             GrpcEmbedding(embedding),
             GrpcCandidates(candidates),
+            GrpcEvaluator(evaluator),
             LogFeed(ingestion, exclude_types=[] if impressions else [EventType.IMPRESSION]),
-            (ingestion, embedding, candidates),
+            (ingestion, embedding, candidates, evaluator),
         )
 
     async def close(self) -> None:
@@ -245,6 +243,24 @@ def check_files(settings: RankerSettings) -> None:
             raise CorruptData(f"RANKER_RULES = '{settings.rules}': {error.message}") from error
     if settings.sentence_model:
         find_model(settings.sentence_model)
+
+
+def timeouts_of(settings: RankerSettings) -> Timeouts:
+    """Returns how long calls wait for each neighbour."""
+    return Timeouts(
+        settings.history_timeout_s,
+        settings.embedding_timeout_s,
+        settings.candidates_timeout_s,
+        settings.assignment_timeout_s,
+        settings.deadline_share,
+        seconds_left,
+    )
+
+
+def breaker_of(settings: RankerSettings, neighbour: str, wait_s: float) -> Breaker:
+    """Returns the breaker in front of a neighbour that calls wait `wait_s` seconds for."""
+    patience_s = min(wait_s, settings.breaker_patience_s)
+    return Breaker(neighbour, patience_s, failures=settings.breaker_failures, open_s=settings.breaker_open_s)
 
 
 def rules_of(settings: RankerSettings) -> RuleFile:

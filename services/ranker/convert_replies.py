@@ -39,6 +39,7 @@ def encode_recommendations(answer: Answer, *, include_titles: bool) -> pb.Recomm
         empty_reason=answer.empty_reason,
         unmet=answer.unmet,
         computed_at=None if answer.computed_at is None else encode_time(answer.computed_at),
+        variant=answer.variant,
     )
 
 
@@ -58,6 +59,7 @@ def encode_ranking(answer: Answer) -> pb.RankResponse:
         temperature=serving_pb2.UserTemperature.ValueType(answer.temperature),
         degraded=_degraded(answer.degraded),
         served_by=_served_by(answer),
+        variant=answer.variant,
     )
 
 
@@ -68,6 +70,7 @@ def encode_explanations(answer: Answer) -> pb.ExplainResponse:
         unknown_item_ids=answer.unknown_item_ids,
         degraded=_degraded(answer.degraded),
         served_by=_served_by(answer),
+        variant=answer.variant,
     )
 
 

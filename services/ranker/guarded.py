@@ -10,7 +10,14 @@ if TYPE_CHECKING:
 
     from services.ranker.nouns import CandidateQuery, CandidateTable
     from services.ranker.pipeline.breaker import Breaker
-    from services.ranker.ports import CandidateFinder, CandidatesInfo, Embedded, HistoryReader, TextEncoder
+    from services.ranker.ports import (
+        CandidateFinder,
+        CandidatesInfo,
+        Embedded,
+        HistoryReader,
+        TextEncoder,
+        VariantAssigner,
+    )
     from shared.data.nouns import HistoryEvent
 
 
@@ -36,6 +43,18 @@ class GuardedEncoder:
     async def embed(self, texts: Sequence[str], timeout_s: float, *, bulk: bool = False, version: str = "") -> Embedded:
         """Returns one vector per text; see `TextEncoder`."""
         return await self._breaker.call(lambda: self._encoder.embed(texts, timeout_s, bulk=bulk, version=version))
+
+
+class GuardedAssigner:
+    """`VariantAssigner` behind a breaker."""
+
+    def __init__(self, assigner: VariantAssigner, breaker: Breaker) -> None:
+        self._assigner = assigner
+        self._breaker = breaker
+
+    async def assign(self, experiment: str, user_id: str, timeout_s: float) -> str:
+        """Returns a user's variant; see `VariantAssigner`."""
+        return await self._breaker.call(lambda: self._assigner.assign(experiment, user_id, timeout_s))
 
 
 class GuardedCandidates:

@@ -214,7 +214,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Results and what is said of them. `models`: version by kind."""
+    """Results and what is said of them. `models`: version by kind. `variant`: the fusion that scored, "" for none."""
 
     results: tuple[Result, ...]
     temperature: Temperature
@@ -228,6 +228,7 @@ class Answer:
     unmet: tuple[str, ...] = ()
     computed_at: datetime | None = None
     unknown_item_ids: tuple[str, ...] = ()
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

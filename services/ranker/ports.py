@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.ranker.nouns import CandidateQuery, CandidateTable, VersionNote
-    from services.ranker.pipeline.select.options import Defaults
     from shared.data.nouns import Event, HistoryEvent
 
 
@@ -93,23 +92,15 @@ class SentenceModel(Protocol):
         """Returns its answer to a conversation (role, content); empty when `until` (monotonic clock) comes first."""
 
 
-class RuleSource(Protocol):
-    """Where the rules file is."""
+class VariantAssigner(Protocol):
+    """Knows which variant of an experiment a user is in."""
 
-    def stamp(self) -> str:
-        """Returns a text that changes with the file.
-
-        Raises:
-            CorruptData: it cannot be read.
-
-        """
-
-    def read(self) -> tuple[str, Defaults]:
-        """Returns the stamp, and what the file says.
+    async def assign(self, experiment: str, user_id: str, timeout_s: float) -> str:
+        """Returns the variant, the same every time; empty for who does not take part.
 
         Raises:
-            CorruptData: it cannot be read.
-            InvalidField, LimitExceeded: a rule is wrong or contradicts another; the message names the line.
+            DependencyUnavailable: no answer within `timeout_s`.
+            NotFound: there is no such experiment.
 
         """
 

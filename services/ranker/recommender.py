@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from services.ranker.kept import KeptAnswers
     from services.ranker.models.shelf import ModelShelf
     from services.ranker.nouns import ExplainRequest, Question, RankRequest, RecommendRequest, Result
+    from services.ranker.pipeline.assign.assign import Assign
     from services.ranker.pipeline.hydrate.hydrate import Hydrate
     from services.ranker.pipeline.record.record import ImpressionRecorder
     from services.ranker.pipeline.select.adjust import Adjusted
@@ -52,6 +53,7 @@ class Recommender:
     settings: RankerSettings
     shelf: ModelShelf
     live: LiveItems
+    assign: Assign
     hydrate: Hydrate
     sources: Sources
     results: Results
@@ -71,6 +73,8 @@ class Recommender:
         """
         basis = self.kept.basis()
         call = await self._begin(request.question)
+        # With the variant that an experiment assigned: answers are kept for each on its own.
+        request = replace(request, question=call.question)
         catalogue, rules_version = self.live.catalogue, self.selector.book.version
         plan = self.selector.plan(request.selection, request.diversity)
         allowed = allowed_test(call, catalogue, request.item_filter, request.seen_policy, plan)
@@ -165,6 +169,7 @@ class Recommender:
         if model is None:
             reason = "no fusion model has been trained yet: run `fusionrec train`"
             call.degrade("fusion", reason, "merged_order")
+        await self.assign.variant(call)
         await self.hydrate.history(call)
         return call
 
@@ -246,6 +251,7 @@ class Recommender:
             stages=merged_times(call.stages.times),
             recommendation_id=uuid.uuid4().hex,
             candidates_scored=len(candidates.item_ids),
+            variant="" if call.model is None else call.question.variant or call.model.default,
             computed_at=datetime.now(UTC),
         )
 

@@ -34,6 +34,16 @@ class RankerSettings(ServerSettings):
     candidates versions that it is trained on. What is served asks for the version that it was trained with."""
     candidates_address: str = "127.0.0.1:50053"
     """Address of candidates."""
+    experiment: str = ""
+    """Experiment of the evaluator's that assigns the variant of requests which name none; empty: no experiment."""
+    evaluator_address: str = "127.0.0.1:50055"
+    """Address of the evaluator; asked for assignments of `experiment` alone."""
+    assignment_timeout_s: float = Field(default=0.1, gt=0)
+    """Longest wait for an assignment, seconds; then the default variant answers, and the reply says so."""
+    assignment_age_s: float = Field(default=60.0, ge=0)
+    """How long an assignment is used before the evaluator is asked anew, seconds."""
+    assigned_users: int = Field(default=100_000, ge=1)
+    """Users whose assignments are kept in memory."""
     artifacts: str = ".fusionrec/ranker/artifacts"
     """Folder or fsspec URL of the ranker's artifacts."""
     artifacts_poll_s: float = Field(default=0.5, gt=0)

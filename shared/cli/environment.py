@@ -15,7 +15,7 @@ _NEIGHBOURS = {
     "ingestion": (),
     "embedding": ("ingestion",),
     "candidates": ("ingestion", "embedding"),
-    "ranker": ("ingestion", "embedding", "candidates"),
+    "ranker": ("ingestion", "embedding", "candidates", "evaluator"),
     "evaluator": ("ingestion", "candidates", "ranker"),
 }
 _KEEPS_ARTIFACTS = ("embedding", "candidates", "ranker", "evaluator")

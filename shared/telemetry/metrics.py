@@ -38,7 +38,11 @@ IMPRESSIONS = Counter("fusionrec_impressions_total", "Impressions by what became
 EXPLORE_OUTCOMES = Counter(
     "fusionrec_explore_outcomes_total", "What exploration has learned from: impressions, successes", ("kind",)
 )
-RULES_LOADED = Counter("fusionrec_rules_loaded_total", "Readings of a changed rules file by outcome", ("outcome",))
+FILES_READ = Counter(
+    "fusionrec_files_read_total",
+    "Readings of a changed file (rules, experiments): loaded, refused",
+    ("file", "outcome"),
+)
 REPLY_CACHE = Counter("fusionrec_reply_cache_total", "Answers by where they came from: kept, computed", ("outcome",))
 REPLY_CACHE_RESULTS = Gauge("fusionrec_reply_cache_results", "Results of kept answers, and ids in their requests")
 SENTENCES = Counter(

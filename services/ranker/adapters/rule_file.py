@@ -30,18 +30,18 @@ _UNREADABLE = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, Typ
 
 
 class RuleFile:
-    """`RuleSource` over one local file. `learns`: whether the server learns from impressions, as Thompson needs."""
+    """`WatchedSource` over one local file. `learns`: whether the server learns from impressions, as Thompson needs."""
 
     def __init__(self, path: str, *, learns: bool = False) -> None:
         self._path = Path(path)
         self._learns = learns
 
     def stamp(self) -> str:
-        """Returns what changes with the file; see `RuleSource`."""
+        """Returns what changes with the file; see `WatchedSource`."""
         return hashlib.sha256(self._bytes()).hexdigest()
 
     def read(self) -> tuple[str, Defaults]:
-        """Returns the stamp and what the file says; see `RuleSource`."""
+        """Returns the stamp and what the file says; see `WatchedSource`."""
         data = self._bytes()
         try:
             root = yaml.compose(data.decode(), Loader=yaml.SafeLoader)

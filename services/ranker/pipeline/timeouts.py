@@ -18,6 +18,7 @@ class Timeouts:
     history_s: float
     embedding_s: float
     candidates_s: float
+    evaluator_s: float
     share: float
     left: Callable[[], float | None]
 
@@ -32,6 +33,10 @@ class Timeouts:
     def candidates(self) -> float:
         """Returns the wait for candidates."""
         return self._capped(self.candidates_s)
+
+    def evaluator(self) -> float:
+        """Returns the wait for the evaluator."""
+        return self._capped(self.evaluator_s)
 
     def _capped(self, own_s: float) -> float:
         left = self.left()

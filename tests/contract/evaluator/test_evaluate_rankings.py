@@ -180,8 +180,7 @@ async def test_other_calls_are_answered_while_a_large_run_is_computed(stub):
     ("name", "message", "waits_for"),
     [
         ("EvaluateOnline", pb.EvaluateOnlineRequest(), "logged outcomes joined to impressions"),
-        ("CompareVariants", pb.CompareVariantsRequest(), "experiments"),
-        ("AssignVariant", pb.AssignVariantRequest(), "experiments"),
+        ("CompareVariants", pb.CompareVariantsRequest(), "outcomes of experiments"),
     ],
 )
 async def test_what_is_not_served_yet_says_what_it_waits_for(stub, name, message, waits_for):

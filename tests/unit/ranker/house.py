@@ -13,11 +13,13 @@ from services.ranker.explore.outcomes import Outcomes
 from services.ranker.features.registry import INDEX, NAMES
 from services.ranker.fusion.base import RankingLists
 from services.ranker.fusion.linear import LinearFusion
+from services.ranker.fusion.registry import FUSIONS
 from services.ranker.items.live import LiveItems
 from services.ranker.kept import KeptAnswers
 from services.ranker.models.model import KIND, ModelNotes, save_model
 from services.ranker.models.shelf import ModelShelf
 from services.ranker.nouns import CandidateTable, Question, RecommendRequest
+from services.ranker.pipeline.assign.assign import Assign
 from services.ranker.pipeline.hydrate.hydrate import Hydrate
 from services.ranker.pipeline.hydrate.known import KnownHistories
 from services.ranker.pipeline.record.record import ImpressionRecorder
@@ -52,6 +54,8 @@ class Neighbours:
     queries: list = field(default_factory=list)
     odd: dict = field(default_factory=dict)
     refusal: Exception | None = None
+    variants: dict = field(default_factory=dict)
+    assigned: list = field(default_factory=list)
 
     def _check(self, component):
         if component in self.down:
@@ -65,6 +69,11 @@ class Neighbours:
         self._check("ingestion")
         self.written += events
         return len(events)
+
+    async def assign(self, experiment, user_id, timeout_s):  # noqa: ARG002 (the port's signature)
+        self._check("evaluator")
+        self.assigned.append(user_id)
+        return self.variants.get(user_id, "")
 
     async def embed(self, texts, timeout_s, *, bulk=False, version=""):  # noqa: ARG002 (the port's signature)
         self._check("embedding")
@@ -113,16 +122,21 @@ def record(sequence, body):
 
 
 @cache
-def fitted() -> LinearFusion:
-    """Returns a fusion that likes a high ALS score."""
+def made_lists() -> RankingLists:
+    """Returns lists in which a high ALS score was liked."""
     random = np.random.default_rng(0)
     features = np.zeros((400, len(NAMES)), dtype=np.float32)
     features[:, INDEX["als_place"]] = random.normal(size=400)
     features[:, INDEX["has_cf"]] = 1
     labels = (features[:, INDEX["als_place"]] < -0.8).astype(np.float32)
-    lists = RankingLists(features, labels, np.full(20, 20), np.ones(20, dtype=np.float32))
+    return RankingLists(features, labels, np.full(20, 20), np.ones(20, dtype=np.float32))
+
+
+@cache
+def fitted() -> LinearFusion:
+    """Returns a fusion that likes a high ALS score."""
     fusion = LinearFusion()
-    fusion.fit(lists, lists, NAMES)
+    fusion.fit(made_lists(), made_lists(), NAMES)
     return fusion
 
 
@@ -135,11 +149,14 @@ class House:
     recorder: ImpressionRecorder
     store: ArtifactStore
 
-    async def train(self):
-        """Publishes a model that likes a high ALS score, and uses it."""
+    async def train(self, *others):
+        """Publishes a model that likes a high ALS score, with `others` as further variants, and uses it."""
         folder = self.store_folder
         folder.mkdir(exist_ok=True)
-        save_model(folder, {"linear": fitted()}, ModelNotes("linear"), self.live.table)
+        fusions = {"linear": fitted(), **{name: FUSIONS[name]() for name in others}}
+        for name in others:
+            fusions[name].refit(made_lists(), NAMES)
+        save_model(folder, fusions, ModelNotes("linear"), self.live.table)
         manifest = self.store.publish(KIND, folder, lineage={"candidates": "c-pinned"})
         model = await self.shelf.read(self.store.load(KIND))
         await self.live.adopt(model.table)
@@ -156,7 +173,7 @@ def named(answer):
     return {one.component: one.fallback for one in answer.degraded}
 
 
-def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic) -> House:
+def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic, experiment="") -> House:
     """Returns a recommender over 30 items, one user with three ratings, nothing trained."""
     settings = RankerSettings(artifacts=str(tmp_path / "store"))
     near = Neighbours({"u": [seen("i0", 5, 1), seen("i1", 5, 2), seen("i2", 1, 3)]})
@@ -170,7 +187,7 @@ def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic) -> House:
     live.put_vectors(waiting, Embedded(rows, np.ones(30, dtype=bool), "e1"))
     store = ArtifactStore(settings.artifacts)
     shelf = ModelShelf(store, RULES, capacity=2)
-    timeouts = Timeouts(1.0, 1.0, 1.0, 0.6, lambda: None)
+    timeouts = Timeouts(1.0, 1.0, 1.0, 0.1, 0.6, lambda: None)
     recorder = ImpressionRecorder(near, capacity=20)
     hydrate = Hydrate(
         near, near, live, KnownHistories(10), timeouts, preferences=RULES, history_limit=1000, profile_texts=20
@@ -178,8 +195,9 @@ def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic) -> House:
     selector = Selector(settings, live, RuleBook(rules), Outcomes(RULES, open_impressions=1000, max_items=1000))
     results = Results(live, Reasons(near, timeouts), selector)
     kept = KeptAnswers(live, max_age_s=keep_s, max_results=1000, clock=clock)
+    assign = Assign(near, experiment=experiment, timeout=timeouts.evaluator, max_age_s=60.0, capacity=3, clock=clock)
     recommender = Recommender(
-        settings, shelf, live, hydrate, Sources(near, timeouts), results, recorder, selector, kept
+        settings, shelf, live, assign, hydrate, Sources(near, timeouts), results, recorder, selector, kept
     )
     made = House(near, live, shelf, recommender, recorder, store)
     made.store_folder = tmp_path / "made"

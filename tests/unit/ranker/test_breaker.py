@@ -151,7 +151,7 @@ async def test_an_open_circuit_is_named_in_degraded(house):
         return await original(query, timeout_s)
 
     house.near.find = find
-    timeouts = Timeouts(1.0, 1.0, 1.0, 0.6, lambda: None)
+    timeouts = Timeouts(1.0, 1.0, 1.0, 0.1, 0.6, lambda: None)
     object.__setattr__(house.recommender, "sources", Sources(GuardedCandidates(house.near, breaker), timeouts))
     for _ in range(2):
         await house.ask(k=3)

@@ -152,12 +152,12 @@ class Degradation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
     component: _builtins.str
-    """What is missing: "embedding", "candidates", "ingestion", "fusion", or "source:<name>"."""
+    """What is missing: "embedding", "candidates", "ingestion", "fusion", "evaluator" (of an experiment), or "source:<name>"."""
     reason: _builtins.str
     """Why, in words safe to show to an operator."""
     fallback: _builtins.str
-    """What was done instead: "full_fusion", "cf_only", "text_only", "popular", or "merged_order" (the candidates in the
-    order of their merged score, while there is no fusion model).
+    """What was done instead: "full_fusion", "cf_only", "text_only", "popular", "merged_order" (the candidates in the
+    order of their merged score, while there is no fusion model), or "default_variant".
     """
     def __init__(
         self,

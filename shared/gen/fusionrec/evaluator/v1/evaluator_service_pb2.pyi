@@ -419,7 +419,7 @@ class AssignVariantResponse(_message.Message):
 
     VARIANT_FIELD_NUMBER: _builtins.int
     variant: _builtins.str
-    """The variant."""
+    """The variant: a name that RankingContext.variant takes. Empty for a user who does not take part: the default one."""
     def __init__(
         self,
         *,

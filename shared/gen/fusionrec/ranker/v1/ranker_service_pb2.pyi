@@ -86,7 +86,9 @@ class RankingContext(_message.Message):
     user_id: _builtins.str
     """Whose history to read. 1 to 256 bytes; may be empty when `history` is set. An unknown user is cold, not an error."""
     variant: _builtins.str
-    """Variant of an experiment: the name of a loaded fusion model ("linear", "gbdt"). Empty: the default one."""
+    """Variant of an experiment: the name of a loaded fusion model ("linear", "gbdt"). Empty: what the server's experiment
+    assigns to the user, or the default one.
+    """
     model_version: _builtins.str
     """Use this version instead of the current one, with the candidates version it was published for."""
     min_model_version: _builtins.str
@@ -640,6 +642,7 @@ class RecommendResponse(_message.Message):
     EMPTY_REASON_FIELD_NUMBER: _builtins.int
     UNMET_FIELD_NUMBER: _builtins.int
     COMPUTED_AT_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
     temperature: _serving_pb2.UserTemperature.ValueType
     """How much is known of the user."""
     recommendation_id: _builtins.str
@@ -648,6 +651,10 @@ class RecommendResponse(_message.Message):
     """Candidates that were scored."""
     empty_reason: _builtins.str
     """Why there is no result ("the filter leaves nothing of 312 candidates")."""
+    variant: _builtins.str
+    """The fusion that scored: as asked, as the experiment of RANKER_EXPERIMENT assigned, or the default one. Empty when none
+    is trained.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """The items, best first. Fewer than k when fewer are allowed; `empty_reason` says why when there is none."""
@@ -680,10 +687,11 @@ class RecommendResponse(_message.Message):
         empty_reason: _builtins.str = ...,
         unmet: _abc.Iterable[_builtins.str] | None = ...,
         computed_at: _timestamp_pb2.Timestamp | None = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["computed_at", b"computed_at", "served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_scored", b"candidates_scored", "computed_at", b"computed_at", "degraded", b"degraded", "empty_reason", b"empty_reason", "recommendation_id", b"recommendation_id", "results", b"results", "served_by", b"served_by", "temperature", b"temperature", "unmet", b"unmet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_scored", b"candidates_scored", "computed_at", b"computed_at", "degraded", b"degraded", "empty_reason", b"empty_reason", "recommendation_id", b"recommendation_id", "results", b"results", "served_by", b"served_by", "temperature", b"temperature", "unmet", b"unmet", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -786,8 +794,13 @@ class RankResponse(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
     temperature: _serving_pb2.UserTemperature.ValueType
     """How much is known of the user."""
+    variant: _builtins.str
+    """The fusion that scored: as asked, as the experiment of RANKER_EXPERIMENT assigned, or the default one. Empty when none
+    is trained.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """The items, best first. Items that are not in the catalogue come last, in the order of the request."""
@@ -812,10 +825,11 @@ class RankResponse(_message.Message):
         temperature: _serving_pb2.UserTemperature.ValueType = ...,
         degraded: _abc.Iterable[_serving_pb2.Degradation] | None = ...,
         served_by: _serving_pb2.ServedBy | None = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "results", b"results", "served_by", b"served_by", "temperature", b"temperature", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "results", b"results", "served_by", b"served_by", "temperature", b"temperature", "unknown_item_ids", b"unknown_item_ids", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -861,6 +875,11 @@ class ExplainResponse(_message.Message):
     UNKNOWN_ITEM_IDS_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    variant: _builtins.str
+    """The fusion that scored: as asked, as the experiment of RANKER_EXPERIMENT assigned, or the default one. Empty when none
+    is trained.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """One per item, in the order of the request, each with its explanation."""
@@ -884,10 +903,11 @@ class ExplainResponse(_message.Message):
         unknown_item_ids: _abc.Iterable[_builtins.str] | None = ...,
         degraded: _abc.Iterable[_serving_pb2.Degradation] | None = ...,
         served_by: _serving_pb2.ServedBy | None = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "results", b"results", "served_by", b"served_by", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "results", b"results", "served_by", b"served_by", "unknown_item_ids", b"unknown_item_ids", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

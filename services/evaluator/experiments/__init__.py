@@ -1,0 +1,1 @@
+"""Experiments: which variant a user is in."""

@@ -1,0 +1,1 @@
+"""Which variant answers, where an experiment decides."""
