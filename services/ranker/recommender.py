@@ -71,7 +71,7 @@ class Recommender:
             DependencyUnavailable: nothing is left to answer from.
 
         """
-        basis = self.kept.basis()
+        basis, mark = self.kept.basis(), self.recorder.mark
         call = await self._begin(request.question)
         # With the variant that an experiment assigned: answers are kept for each on its own.
         request = replace(request, question=call.question)
@@ -84,7 +84,7 @@ class Recommender:
         kept = self.kept.find(call, request, rules_version, lambda one: (passes if one in pinned else allowed)(one))
         if kept is not None:
             stages = merged_times(call.stages.times)
-            return self._record(call, request, replace(kept, recommendation_id=uuid.uuid4().hex, stages=stages))
+            return self._record(call, request, replace(kept, recommendation_id=uuid.uuid4().hex, stages=stages), mark)
         pins, unmet = usable_pins(plan, request.k, catalogue, passes)
         wanted = min(max(self.settings.candidates, 2 * request.k), MAX_CANDIDATES)
         query = self._query(call, wanted, narrowed(request.item_filter, plan, catalogue), request.seen_policy)
@@ -100,7 +100,7 @@ class Recommender:
         if not results:
             return replace(answer, empty_reason=_empty_reason(request, plan, before, len(found.item_ids)))
         self.kept.put(call, request, rules_version, basis, answer)
-        return self._record(call, request, answer)
+        return self._record(call, request, answer, mark)
 
     async def batch(self, requests: Sequence[RecommendRequest]) -> list[Answer]:
         """Returns one answer per request, each as `recommend` gives it; raises what the first that fails raises."""
@@ -255,13 +255,13 @@ class Recommender:
             computed_at=datetime.now(UTC),
         )
 
-    def _record(self, call: Call, request: RecommendRequest, answer: Answer) -> Answer:
+    def _record(self, call: Call, request: RecommendRequest, answer: Answer, mark: int) -> Answer:
         if call.is_pinned or request.skip_impressions or not request.question.user_id:
             return answer
         with call.stages.stage("record"):
             tokens = [token(answer.recommendation_id, one.position) for one in answer.results]
             results = renamed(answer.results, tokens)
-            self.recorder.put(request.question.user_id, results)
+            self.recorder.put(request.question.user_id, results, mark)
         return replace(answer, results=results, stages=merged_times(call.stages.times))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
 from prometheus_client import REGISTRY
 
 from services.ranker.nouns import Question, Result
 from services.ranker.pipeline.record.record import ImpressionRecorder
 from shared.errors import DependencyUnavailable
 
+from .house import built
 from .samples import seen
 
 
@@ -77,9 +79,9 @@ async def test_what_is_being_written_at_the_end_is_written_again():
     writer = Slow()
     recorder = ImpressionRecorder(writer, capacity=10)
     running = asyncio.create_task(recorder.run())
-    recorder.put("u", shown("a", "b"))
+    recorder.put("u", shown("a", "b"), recorder.mark)
     await asyncio.wait_for(writer.sent.wait(), 10)
-    recorder.put("u", shown("c"))
+    recorder.put("u", shown("c"), recorder.mark)
     await end(running)
     writer.open.set()
     await recorder.close(10)
@@ -88,7 +90,7 @@ async def test_what_is_being_written_at_the_end_is_written_again():
 
 async def test_what_cannot_be_written_at_the_end_is_counted():
     recorder = ImpressionRecorder(Slow(), capacity=10)
-    recorder.put("u", shown("a", "b", "c"))
+    recorder.put("u", shown("a", "b", "c"), recorder.mark)
     before = counted("dropped")
     await recorder.close(0.01)
     assert counted("dropped") == before + 3
@@ -106,10 +108,10 @@ async def test_what_waits_of_a_forgotten_user_is_not_written():
     writer = Failing()
     recorder = ImpressionRecorder(writer, capacity=10)
     running = asyncio.create_task(recorder.run())
-    recorder.put("gone", shown("a"))
-    recorder.put("stays", shown("b"))
+    recorder.put("gone", shown("a"), recorder.mark)
+    recorder.put("stays", shown("b"), recorder.mark)
     await asyncio.wait_for(writer.sent.wait(), 10)
-    recorder.put("gone", shown("c"))
+    recorder.put("gone", shown("c"), recorder.mark)
     recorder.forget("gone")
     writer.open.set()
     async with asyncio.timeout(10):
@@ -117,3 +119,29 @@ async def test_what_waits_of_a_forgotten_user_is_not_written():
             await asyncio.sleep(0.01)
     await end(running)
     assert writer.writes == [["a", "b"], ["b"]]
+
+
+@pytest.mark.parametrize("keep_s", [0.0, 10.0])
+async def test_a_call_under_way_when_its_user_is_erased_writes_no_impressions(tmp_path, keep_s):
+    house = built(tmp_path, keep_s=keep_s)
+    await house.train()
+    # With answers that are kept the second call is answered by the first one's, after its history was read.
+    await house.ask()
+    await house.recorder.flush()
+    written, read = len(house.near.written), house.near.history
+
+    async def erased_meanwhile(*asked):
+        history = await read(*asked)
+        house.recorder.forget("u")
+        return history
+
+    house.near.history = erased_meanwhile
+    before = counted("dropped")
+    answer = await house.ask()
+    await house.recorder.flush()
+    assert len(house.near.written) == written == 5
+    assert counted("dropped") == before + len(answer.results) == before + 5
+    house.near.history = read
+    await house.ask()
+    await house.recorder.flush()
+    assert len(house.near.written) == written + 5

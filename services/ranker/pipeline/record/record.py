@@ -35,7 +35,11 @@ def token(recommendation_id: str, position: int) -> str:
 
 
 class ImpressionRecorder:
-    """Takes impressions without waiting; past `capacity` they are dropped and counted."""
+    """Takes impressions without waiting; past `capacity` they are dropped and counted.
+
+    So are those of calls that were under way when a user was erased: theirs may be among them. `mark` is taken before a
+    call reads the history, and given back with its impressions.
+    """
 
     def __init__(self, writer: ImpressionWriter, *, capacity: int) -> None:
         self._writer = writer
@@ -43,11 +47,20 @@ class ImpressionRecorder:
         self._queue: deque[Event] = deque()
         self._writing: list[Event] = []
         self._wake = asyncio.Event()
+        self._forgotten = 0
 
-    def put(self, user_id: str, results: Sequence[Result]) -> None:
-        """Queues one impression per result; the token doubles as event id, so that a retry stores it once."""
+    @property
+    def mark(self) -> int:
+        """How many users were erased so far: names nobody, and tells a call that one was while it ran."""
+        return self._forgotten
+
+    def put(self, user_id: str, results: Sequence[Result], mark: int) -> None:
+        """Queues one impression per result; the token doubles as event id, so that a retry stores it once.
+
+        `mark` is that from before the history was read.
+        """
         now = datetime.now(UTC)
-        room = max(self._capacity - len(self._queue), 0)
+        room = max(self._capacity - len(self._queue), 0) if mark == self._forgotten else 0
         for result in results[:room]:
             self._queue.append(
                 Event(
@@ -67,7 +80,8 @@ class ImpressionRecorder:
         self._wake.set()
 
     def forget(self, user_id: str) -> None:
-        """Drops what waits of a user: they were erased."""
+        """Drops what waits of a user, who was erased, and what calls that are under way are going to put."""
+        self._forgotten += 1
         self._queue = deque(event for event in self._queue if event.user_id != user_id)
         self._writing = [event for event in self._writing if event.user_id != user_id]
 
