@@ -191,6 +191,9 @@ class EventColumns:
     timestamp_us: tuple[int, ...]
     text: tuple[str, ...]
     session_id: tuple[str, ...]
+    attribution_token: tuple[str | None, ...]
+    position: tuple[int | None, ...]
+    propensity: tuple[float | None, ...]
 
     def __len__(self) -> int:
         return len(self.sequence)

@@ -22,6 +22,10 @@ MANIFEST_FILE = "_manifest.json"
 EVENTS, ITEMS = "events", "items"
 
 
+class OlderFormat(CorruptData):
+    """The export was written by an older program: it lacks columns."""
+
+
 class ExportFolder:
     """One export.
 
@@ -40,7 +44,7 @@ class ExportFolder:
 
         Raises:
             NotFound: there is no complete export.
-            CorruptData: the manifest cannot be read, or is of a newer format.
+            CorruptData: the manifest cannot be read, or is of another format (`OlderFormat`: of an older one).
 
         """
         self._fs.invalidate_cache()
@@ -53,7 +57,11 @@ class ExportFolder:
         except (ValidationError, ValueError) as error:
             raise CorruptData("the manifest of the export cannot be read") from error
         if manifest.format != FORMAT_VERSION:
-            raise CorruptData(f"the export has format {manifest.format}, this program reads {FORMAT_VERSION}")
+            kind = OlderFormat if manifest.format < FORMAT_VERSION else CorruptData
+            raise kind(
+                f"the export has format {manifest.format}, this program reads {FORMAT_VERSION}: "
+                "export again with the same version of the program"
+            )
         return manifest
 
     def publish(self, manifest: ExportManifest) -> None:

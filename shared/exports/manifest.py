@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION = 1
-"""Of the files and their columns. A reader refuses another one."""
+FORMAT_VERSION = 2
+"""Of the files and their columns. A reader refuses another one; an export over an older one writes every file anew."""
 
 
 class ExportPart(BaseModel):

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Texts read at once; one event more always fits."""
 _EVENTS = (
-    "SELECT sequence, user_id, item_id, type, value, happened_at, text, session_id FROM log "  # noqa: S608 (constants)
+    "SELECT sequence, user_id, item_id, type, value, happened_at, text, session_id, "  # noqa: S608 (constants)
+    "attribution_token, position, propensity FROM log "
     f"WHERE sequence > ? AND sequence <= ? AND kind = {KIND_EVENT} ORDER BY sequence LIMIT ?"
 )
 _FORGOT = f"SELECT EXISTS (SELECT 1 FROM log WHERE sequence > ? AND sequence <= ? AND kind = {KIND_USER_FORGOTTEN})"  # noqa: S608 (constants)
-_FIELDS = 8
+_FIELDS = 11
 _TEXT = 6
 
 

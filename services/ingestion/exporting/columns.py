@@ -26,6 +26,9 @@ def event_batch(events: EventColumns) -> pa.RecordBatch:
             pa.array(events.timestamp_us, pa.int64()).cast(UTC_US),
             pa.array([text or None for text in events.text], pa.string()),
             pa.array([session or None for session in events.session_id], pa.string()),
+            pa.array([token or None for token in events.attribution_token], pa.string()),
+            pa.array([position or None for position in events.position], pa.int32()),
+            pa.array(events.propensity, pa.float64()),
         ],
         schema=EVENT_SCHEMA,
     )

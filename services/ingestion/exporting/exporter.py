@@ -13,7 +13,7 @@ from services.ingestion.reading.cursors import encode_cursor
 from shared.errors import NotFound
 from shared.exports import ExportManifest, ExportPart
 from shared.exports.events import EVENT_SCHEMA
-from shared.exports.folder import EVENTS, ITEMS
+from shared.exports.folder import EVENTS, ITEMS, OlderFormat
 from shared.exports.items import ITEM_SCHEMA, item_batch
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Exporter:
         """Returns the export to go on from; None to begin anew."""
         try:
             last = self._folder.manifest()
-        except NotFound:
+        except (NotFound, OlderFormat):
             return None
         if last.log_id != self._log.log_id or last.sequence > end:
             raise AnotherLog(

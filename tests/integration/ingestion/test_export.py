@@ -104,6 +104,43 @@ async def test_impressions_can_be_left_out_when_reading(store, export, tmp_path)
     assert [e.item_id for e in events_in(tmp_path / "out", exclude=[EventType.IMPRESSION])] == ["i2"]
 
 
+async def test_what_was_shown_where_how_likely_and_what_came_of_it_is_exported(store, export, tmp_path):
+    shown = replace(event(1, kind=EventType.IMPRESSION), attribution_token="r.3", position=3, propensity=0.125)  # noqa: S106 (not a password)
+    taken = replace(event(1, kind=EventType.CLICK), event_id="click", attribution_token="r.3")  # noqa: S106
+    certain = replace(event(2, kind=EventType.IMPRESSION), attribution_token="r.1", position=1, propensity=1.0)  # noqa: S106
+    plain = event(3)
+    await store.append_events([shown, taken, certain, plain])
+    manifest = await export()
+    out = tmp_path / "out"
+
+    def told(events):
+        return [(e.attribution_token, e.position, e.propensity) for e in events]
+
+    assert told(events_in(out, attribution=True)) == told([shown, taken, certain, plain])
+    assert told(events_in(out)) == [("", 0, None)] * 4
+    table = pq.read_table(out / manifest.parts[0].name)
+    assert table["attribution_token"].to_pylist() == ["r.3", "r.3", "r.1", None]
+    assert table["position"].to_pylist() == [3, None, 1, None]
+    assert table["propensity"].to_pylist() == [0.125, None, 1.0, None]
+
+
+async def test_an_export_of_an_older_format_is_refused_and_written_anew(store, export, tmp_path):
+    await store.append_events([event(1)])
+    first = await export()
+    out = tmp_path / "out"
+    ExportFolder(str(out)).publish(first.model_copy(update={"format": first.format - 1}))
+    with pytest.raises(CorruptData, match="export again"):
+        events_in(out)
+    await store.append_events([event(2)])
+    second = await export()
+    assert [part.events for part in second.parts] == [2]
+    assert not set(files_in(out)) & {part.name for part in first.parts}
+    newer = first.model_copy(update={"format": first.format + 1})
+    ExportFolder(str(out)).publish(newer)
+    with pytest.raises(CorruptData, match=f"format {newer.format}"):
+        await export()
+
+
 async def test_the_second_export_adds_what_is_new(store, export, tmp_path):
     await store.append_events([event(n) for n in range(5)])
     first = await export()
