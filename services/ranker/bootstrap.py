@@ -14,6 +14,7 @@ from services.ranker.adapters.grpc_candidates import GrpcCandidates
 from services.ranker.adapters.grpc_embedding import GrpcEmbedding
 from services.ranker.adapters.grpc_evaluator import GrpcEvaluator
 from services.ranker.adapters.grpc_ingestion import GrpcIngestion
+from services.ranker.adapters.impression_log import ImpressionLog
 from services.ranker.adapters.llama_model import LlamaModel, find_model
 from services.ranker.adapters.rule_file import RuleFile
 from services.ranker.explain.reasons import Reasons
@@ -204,6 +205,7 @@ class Neighbours:
     candidates: GrpcCandidates
     evaluator: GrpcEvaluator
     feed: LogFeed
+    impressions: ImpressionLog
     channels: tuple[grpc.aio.Channel, ...]
 
     @classmethod
@@ -220,6 +222,7 @@ class Neighbours:
             GrpcCandidates(candidates),
             GrpcEvaluator(evaluator),
             LogFeed(ingestion, exclude_types=[] if impressions else [EventType.IMPRESSION]),
+            ImpressionLog(ingestion),
             (ingestion, embedding, candidates, evaluator),
         )
 
@@ -301,7 +304,7 @@ async def train(
 
     try:
         store = ArtifactStore(settings.artifacts)
-        job = TrainingJob(settings, near.candidates, near.embedding, snapshot, store, context)
+        job = TrainingJob(settings, near.candidates, near.embedding, snapshot, store, context, near.impressions)
         return await job.run(protocol, fusions, warm_start=warm_start)
     finally:
         await near.close()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.ranker.info import ModelInfo
-    from services.ranker.nouns import Answer, Degradation, Explanation, Result, VersionNote
+    from services.ranker.nouns import Answer, Degradation, Explanation, Result, ShownNote, VersionNote
 
 RESULTS_PER_ELEMENT, ELEMENTS_PER_EXPLANATION = 2, 10
 """What results take to encode: an explanation has the contributions of all features."""
@@ -97,6 +97,17 @@ def encode_info(info: ModelInfo) -> pb.GetModelInfoResponse:
         status_reason=info.status_reason,
         versions=[_version(one) for one in info.versions],
         item_vectors=info.item_vectors,
+        shown=None if info.shown is None else _shown(info.shown),
+    )
+
+
+def _shown(note: ShownNote) -> pb.ShownInfo:
+    return pb.ShownInfo(
+        lists=note.lists,
+        taken=note.taken,
+        learned=note.learned,
+        explored=note.explored,
+        examination=[pb.ExaminationPoint(last_position=last, examined=value) for last, value in note.examination],
     )
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from services.ranker.items.live import LiveItems
     from services.ranker.models.shelf import ModelShelf
-    from services.ranker.nouns import GatePoint, VersionNote
+    from services.ranker.nouns import GatePoint, ShownNote, VersionNote
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class ModelInfo:
     status_reason: str
     versions: tuple[VersionNote, ...]
     item_vectors: int
+    shown: ShownNote | None = None
 
 
 async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reason: str = "") -> ModelInfo:
@@ -64,4 +65,5 @@ async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reaso
         status_reason=reason,
         versions=versions,
         item_vectors=table.vectors.count,
+        shown=model.shown,
     )

@@ -244,6 +244,21 @@ class GatePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownNote:
+    """What a version has learned from impressions: lists that were shown, rows taken of them, training lists made.
+
+    `explored`: the curve was read off lists with chance in their order alone. `examination`: (last position of a step,
+    0 for all beyond; how likely it is looked at, the highest 1), by rising position.
+    """
+
+    lists: int = 0
+    taken: int = 0
+    learned: int = 0
+    explored: bool = False
+    examination: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class VersionNote:
     """A version that can be asked for by name."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -101,6 +101,26 @@ class VariantAssigner(Protocol):
         Raises:
             DependencyUnavailable: no answer within `timeout_s`.
             NotFound: there is no such experiment.
+
+        """
+
+
+class ImpressionReader(Protocol):
+    """Reads impressions that were written."""
+
+    async def read(
+        self,
+        recommendations: Collection[str],
+        *,
+        max_position: int,
+        on_record: Callable[[int], None],
+    ) -> list[Event]:
+        """Returns the impressions of these recommendations at positions up to `max_position`.
+
+        The log is read to its end; `on_record` is told the sequence that was reached.
+
+        Raises:
+            DependencyUnavailable: ingestion does not answer.
 
         """
 

@@ -134,6 +134,10 @@ class RankerSettings(ServerSettings):
     """Threads of the libraries that train. More than one only where cores are free: LightGBM's wait for each other."""
     training_lists: int = Field(default=2_000, ge=50)
     """Lists that the training job learns from at most, drawn evenly from every fold and kind."""
+    impression_lists: int = Field(default=2_000, ge=0)
+    """Lists that the training job learns from impressions and what came of them at most, the newest; 0: none."""
+    impression_window_s: float = Field(default=604_800, gt=0)
+    """What a user does about an impression within this time counts as what came of it, seconds."""
     positive_rating: float = 4.0
     """Ratings from this value on are positives."""
     positive_play: float = Field(default=0.5, ge=0, le=1)

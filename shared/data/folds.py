@@ -51,6 +51,8 @@ class ListKind(StrEnum):
     WARM = "warm"
     COLD_USER = "cold-user"
     NEW_ITEMS = "new-items"
+    SHOWN = "shown"
+    """Of no fold: a recommendation as it was shown, and what was taken of it."""
 
 
 @dataclass(frozen=True)

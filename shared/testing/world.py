@@ -7,13 +7,18 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 from fusionrec.channel import connect
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 
+from shared.data.nouns import Event, EventType
+from shared.data.preferences import PreferenceRules
+from shared.data.splits import TEST_SHARE, by_user, per_user_chronological
 from shared.rpc.convert import encode_event, encode_item
 from shared.testing.movielens import movielens_events, movielens_items
 from shared.testing.processes import ROOT, ServiceProcess, free_port
@@ -24,8 +29,6 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from shared.data.nouns import Event
-
 SERVICES = ("ingestion", "embedding", "candidates", "ranker", "evaluator")
 READY_UNTRAINED = ("ingestion", "embedding", "evaluator")
 NEIGHBOURS = {
@@ -34,6 +37,9 @@ NEIGHBOURS = {
     "evaluator": ("ingestion", "candidates", "ranker"),
 }
 USERS, MIN_RATINGS = 120, 8
+SHOWN_EVERY, LISTS_EACH, LIST_SIZE = 3, 4, 5
+"""Every third user took the last four likes off lists of five."""
+_LOOKED_AT = 1 / np.arange(1, LIST_SIZE + 1)
 START_S = 240.0
 """TensorFlow takes its time to start on a busy machine, seconds."""
 JOB_S = 280.0
@@ -46,6 +52,8 @@ class World:
     processes: Mapping[str, ServiceProcess]
     environment: Mapping[str, str]
     events: tuple[Event, ...]
+    impressions: tuple[Event, ...] = ()
+    """Of lists that some of the events came of."""
 
     @property
     def user_ids(self) -> tuple[str, ...]:
@@ -88,6 +96,36 @@ def a_slice() -> tuple[Event, ...]:
     return tuple(event for event in events if ratings[event.item_id] >= MIN_RATINGS)
 
 
+def with_impressions(events: Sequence[Event]) -> tuple[tuple[Event, ...], tuple[Event, ...]]:
+    """Returns the events, some with the token of a list that they came of, and the impressions of these lists.
+
+    Some users took their last likes before the test part off lists of five, the others movies that they never rated.
+    The higher a place, the more often it was there that they took one.
+    """
+    random = np.random.default_rng(0)
+    movies = sorted({event.item_id for event in events})
+    told, impressions = {}, []
+    for user, own in by_user(events).items():
+        visible = per_user_chronological({user: own}, TEST_SHARE, TEST_SHARE)[user].train
+        likes = [event for event in visible if (event.value or 0) >= PreferenceRules().positive_rating]
+        for turn, event in enumerate(likes[-LISTS_EACH:] if int(user) % SHOWN_EVERY == 0 else ()):
+            others = sorted(set(movies) - {one.item_id for one in own})
+            shown = [str(one) for one in random.choice(others, LIST_SIZE - 1, replace=False)]
+            place = int(random.choice(LIST_SIZE, p=_LOOKED_AT / _LOOKED_AT.sum()))
+            shown.insert(place, event.item_id)
+            name = f"shown-{user}-{turn}"
+            told[event.event_id] = replace(event, attribution_token=f"{name}.{place + 1}")
+            when = event.timestamp - timedelta(seconds=1)
+            impressions += [
+                Event(
+                    token, user, item_id, EventType.IMPRESSION, when, attribution_token=token, position=at, propensity=1
+                )
+                for at, item_id in enumerate(shown, 1)
+                for token in (f"{name}.{at}",)
+            ]
+    return tuple(told.get(event.event_id, event) for event in events), tuple(impressions)
+
+
 def write(channel: grpc.Channel, events: Sequence[Event]) -> None:
     """Writes the items of the events, then the events."""
     stub = ingestion_grpc.IngestionServiceStub(channel)
@@ -127,7 +165,8 @@ def running_world(data: Path) -> Iterator[World]:
         }
         for service, process in processes.items():
             (process.wait_ready if service in READY_UNTRAINED else process.wait_live)(START_S)
-        events = a_slice()
+        events, impressions = with_impressions(a_slice())
         with connect(processes["ingestion"].address) as channel:
             write(channel, events)
-        yield World(processes, environment, events)
+            write(channel, impressions)
+        yield World(processes, environment, events, impressions)

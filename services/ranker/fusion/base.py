@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from shared.telemetry.progress import JobProgress
 
 
+LIKE = "like"
+"""The head of the labels themselves."""
+
+
 def no_vectors(rows: int = 0, dim: int = 0) -> F32:
     """Returns float32 (rows, dim) zeros: no language model vectors."""
     return np.zeros((rows, dim), dtype=np.float32)
@@ -78,7 +82,8 @@ class RankingLists:
     `features`: float32 (rows, features), NaN where missing. `labels`: float32 (rows,), 1 for what the user liked
     later, else 0. `sizes`: int64 (lists,), rows of each list, in order. `weights`: float32 (lists,).
     `outcomes[head]`: float32 (rows,), what is known besides of what the user did with the row later, NaN where nothing
-    is: heads are "click", "purchase" (0 or 1) and "rating" (the user's mean taken off).
+    is: heads are "click", "purchase" (0 or 1) and "rating" (the user's mean taken off), and "like" where the labels of
+    some lists are not to be learned row by row.
     """
 
     features: F32

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from services.ranker.features.registry import FEATURES
-from services.ranker.fusion.base import FitContext, RankingInput
+from services.ranker.fusion.base import LIKE, FitContext, RankingInput
 from services.ranker.fusion.deep_network import Columns, DeepNetwork
 from services.ranker.fusion.gated import GATE, load_arrays
 from services.ranker.fusion.linear import LinearFusion
@@ -33,7 +33,6 @@ META = "deep.json"
 EXTRA = "ranker-deep"
 """Extra, and lock, of the packages that training needs."""
 POPULARITY, ATTENTION = "popularity", "lm_attention"
-LIKE = "like"
 
 
 class TrainingPackageMissing(FusionrecError):
@@ -185,7 +184,8 @@ class DeepFusion:
             groups=np.array([groups.index(group_of[name]) for name in names]),
         )
         # What is the same in a whole list takes part, unlike in the linear model: layers combine it with the rest.
-        heads = (LIKE, *sorted(head for head, known in lists.outcomes.items() if not np.isnan(known).all()))
+        others = {head for head, known in lists.outcomes.items() if not np.isnan(known).all()} - {LIKE}
+        heads = (LIKE, *sorted(others))
         dim = max(lists.vectors.bank.shape[1], 1)
         weights = first_weights(len(names), dim, len(groups), heads, self.parameters)
         return DeepNetwork(Standard.of(lists.features, names), columns, weights)

@@ -12,7 +12,7 @@ import structlog
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.registry import fusion_class
 from services.ranker.items.table import ItemTable
-from services.ranker.nouns import GatePoint, VersionNote
+from services.ranker.nouns import GatePoint, ShownNote, VersionNote
 from shared.errors import CorruptData, ModelMismatch, NotFound
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ TABLE_FOLDER = "items"
 class RankerModel:
     """A loaded version. `validation[fusion][metric]` is what was measured when it was trained.
 
-    `gates[fusion]`: what each group of features moves in it.
+    `gates[fusion]`: what each group of features moves in it. `shown`: what it has learned from impressions.
     """
 
     note: VersionNote
@@ -44,6 +44,7 @@ class RankerModel:
     validation: Mapping[str, Mapping[str, float]]
     table: ItemTable
     gates: Mapping[str, Sequence[GatePoint]] = field(default_factory=dict)
+    shown: ShownNote = field(default_factory=ShownNote)
 
     @property
     def version(self) -> str:
@@ -76,6 +77,7 @@ class ModelNotes:
     default: str
     validation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     gates: Mapping[str, Sequence[GatePoint]] = field(default_factory=dict)
+    shown: ShownNote = field(default_factory=ShownNote)
 
 
 def save_model(
@@ -91,6 +93,7 @@ def save_model(
         "default": notes.default,
         "validation": notes.validation,
         "gates": {name: [asdict(point) for point in points] for name, points in notes.gates.items()},
+        "shown": asdict(notes.shown),
     }
     (folder / MODEL_FILE).write_text(json.dumps(content, indent=2))
     for name, fusion in fusions.items():
@@ -125,6 +128,7 @@ def load_model(loaded: Loaded, preferences: PreferenceRules, default_variant: st
         validation=content.get("validation", {}),
         table=table,
         gates=_gates(content.get("gates", {}), loaded.manifest.version),
+        shown=_shown(content.get("shown", {}), loaded.manifest.version),
     )
 
 
@@ -132,6 +136,14 @@ def _gates(stored: Mapping[str, Sequence[Mapping[str, Any]]], version: str) -> d
     try:
         return {name: [GatePoint(**point) for point in points] for name, points in stored.items()}
     except TypeError as error:
+        raise CorruptData(f"ranker {version} cannot be read") from error
+
+
+def _shown(stored: Mapping[str, Any], version: str) -> ShownNote:
+    try:
+        curve = tuple((int(last), float(value)) for last, value in stored.get("examination", ()))
+        return ShownNote(**{**stored, "examination": curve})
+    except (TypeError, ValueError) as error:
         raise CorruptData(f"ranker {version} cannot be read") from error
 
 

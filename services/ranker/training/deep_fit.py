@@ -20,6 +20,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import tensorflow as tf
 
+from services.ranker.fusion.base import LIKE
 from services.ranker.fusion.deep_network import GATE_INPUTS, DeepNetwork
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 _NEVER = -1e9
 """Logit of what must not be chosen."""
-LIKE, RATING = "like", "rating"
+RATING = "rating"
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class DeepTrainer:
     def _outcome(self, head: str, rows: NDArray[np.int64], labels: F32) -> F32:
         """Returns what a head learns, NaN where it learns nothing."""
         if head == LIKE:
-            known = labels
+            known = self._lists.outcomes[LIKE][rows] if LIKE in self._lists.outcomes else labels
         elif head == RATING:
             known = (self._lists.outcomes[head][rows] - self._rating[0]) / self._rating[1]
         else:

@@ -93,7 +93,7 @@ class DeepRun:
         if self.context.folder is None:
             return None
         key = zlib.crc32(repr(self.parameters).encode())
-        for array in (lists.features, lists.labels, *network.weights.values()):
+        for array in (lists.features, lists.labels, lists.weights, *network.weights.values()):
             key = zlib.crc32(array.tobytes(), key)
         self.context.folder.mkdir(parents=True, exist_ok=True)
         # Those of trainings that were never run again.

@@ -55,6 +55,7 @@ def train(
     """Returns the named fusion models: fitted on lists that are not held, measured on those that are, refitted on all.
 
     `default` is the variant to use when it is among them; else the best on validation. `table` has the items' vectors.
+    Lists that were shown are learned from and measured by themselves; what is chosen is chosen on the folds' lists.
 
     Raises:
         ModelNotReady: too few lists to learn from.
@@ -62,13 +63,14 @@ def train(
     """
     kept = [one for one in lists if one.held]
     thin = [thinned(one) for one in lists]
+    judges = [one for one in thin if one.held and one.kind is not ListKind.SHOWN]
     learned = [one for one in thin if not one.held]
-    if not learned or not kept:
+    if not learned or not judges:
         raise ModelNotReady(
             "too few users liked something after most of their history to learn an order from: import more events"
         )
     train_lists, everything = stacked(learned, table), stacked(thin, table)
-    validation = stacked([one for one in thin if one.held], table)
+    validation = stacked(judges, table)
     fusions = new_fusions(names, context)
     measured: dict[str, dict[str, float]] = {}
     progress = context.progress
@@ -121,7 +123,9 @@ def update(
 def _gates(
     fusions: Mapping[str, FusionFunction], lists: Sequence[LearnedList], table: ItemTable | None
 ) -> dict[str, list[GatePoint]]:
-    return {name: gate_points(fusion, lists, table) for name, fusion in fusions.items()}
+    # Lists of a dozen rows say little of what moves the scores of hundreds.
+    of_folds = [one for one in lists if one.kind is not ListKind.SHOWN]
+    return {name: gate_points(fusion, of_folds, table) for name, fusion in fusions.items()}
 
 
 def _best(protocol: Protocol, measured: Mapping[str, Mapping[str, float]]) -> str:
@@ -130,8 +134,11 @@ def _best(protocol: Protocol, measured: Mapping[str, Mapping[str, float]]) -> st
 
 
 def measure(fusion: FusionFunction, lists: Sequence[LearnedList], table: ItemTable | None = None) -> dict[str, float]:
-    """Returns NDCG@10 over all lists as "ndcg@10", and over each kind of list that there is ("ndcg@10 warm")."""
-    found = {"ndcg@10": mean_ndcg(fusion, lists, table)}
+    """Returns NDCG@10 over the folds' lists as "ndcg@10", and over each kind of list that there is ("ndcg@10 warm").
+
+    Lists that were shown are short: they are a figure of their own.
+    """
+    found = {"ndcg@10": mean_ndcg(fusion, [one for one in lists if one.kind is not ListKind.SHOWN], table)}
     for kind in ListKind:
         value = mean_ndcg(fusion, [one for one in lists if one.kind is kind], table)
         if not math.isnan(value):

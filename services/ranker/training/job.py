@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.registry import check_fusions
 from services.ranker.models.model import KIND, ModelNotes, readable_manifests, save_model
+from services.ranker.training.examination import Examination
 from services.ranker.training.fitting import train, update
+from services.ranker.training.impressions import Impressions, note_of
 from services.ranker.training.leak import check_no_leak
-from services.ranker.training.lists import ListMaker, drafts, evenly
+from services.ranker.training.lists import ListMaker, drafts, evenly, shown_drafts
+from services.ranker.training.shown import VisibleLog
 from services.ranker.training.tables import BaseTables, with_counts
 from services.ranker.training.versions import choose_versions
 from services.ranker.training.warm_start import Beginning
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 
     from services.ranker.fusion.base import FitContext
     from services.ranker.items.table import ItemTable
-    from services.ranker.ports import CandidateFinder, TextEncoder
+    from services.ranker.nouns import ShownNote
+    from services.ranker.ports import CandidateFinder, ImpressionReader, TextEncoder
     from services.ranker.settings import RankerSettings
     from services.ranker.training.fitting import Trained
     from services.ranker.training.learned import LearnedList
@@ -57,11 +61,16 @@ class Prepared:
     base: ItemTable
     lists: Sequence[LearnedList]
     beginning: Beginning | None = None
+    examination: Examination = field(default_factory=Examination.flat)
+    """What the lists that were shown weigh."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """Trains and publishes for one protocol. `read_snapshot(sequence)` returns the log up to there."""
+    """Trains and publishes for one protocol. `read_snapshot(sequence)` returns the log up to there, impressions aside.
+
+    Without `impressions` only the folds' lists are learned from.
+    """
 
     settings: RankerSettings
     finder: CandidateFinder
@@ -69,6 +78,7 @@ class TrainingJob:
     read_snapshot: Callable[[int], Awaitable[LogSnapshot]]
     store: ArtifactStore
     context: FitContext
+    impressions: ImpressionReader | None = None
 
     async def run(
         self, protocol: splits.Protocol, fusions: Sequence[str], *, warm_start: bool = False
@@ -97,6 +107,7 @@ class TrainingJob:
             trained = await asyncio.to_thread(update, protocol, load, made.lists, default, self.context, made.base)
         versions, lists = made.versions, made.lists
         seen = {Stage.TEST: made.visible, Stage.SERVING: made.counting}
+        shown = note_of(made.examination, lists)
         published = []
         for turn, stage in enumerate(versions.targets):
             self.context.progress.update("publish", turn, len(versions.targets))
@@ -107,8 +118,9 @@ class TrainingJob:
             labels = {"protocol": protocol.value, "stage": stage.value}
             data: dict[str, object] = {"sequence": versions.sequence, "cursor": made.snapshot.cursor}
             data |= {"events": len(seen[stage]), "items": len(table.ids), "lists": len(lists)}
+            data |= {"shown": asdict(shown)}
             data |= {} if beginning is None else {"warm_start_of": beginning.version}
-            published.append(await asyncio.to_thread(self._publish, trained, table, lineage, labels, data))
+            published.append(await asyncio.to_thread(self._publish, trained, shown, table, lineage, labels, data))
             await asyncio.to_thread(self._prune, labels)
         self.context.progress.update("publish", len(published), len(published))
         return published
@@ -123,10 +135,10 @@ class TrainingJob:
         visible = visible_events(protocol, counting, lambda event: rules.signal(event) > 0)
         tables = BaseTables(snapshot.items, self.encoder, self.context.progress, rules, self.settings.embedding_version)
         users = None if beginning is None else beginning.users
-        lists = await self._lists(versions, snapshot, visible, tables, users)
+        lists, examination = await self._lists(versions, snapshot, visible, tables, users)
         # The folds are one stage, so they share an encoder.
         base, _ = await tables.of(next(iter(versions.folds.values())))
-        return Prepared(versions, snapshot, counting, visible, tables, base, lists, beginning)
+        return Prepared(versions, snapshot, counting, visible, tables, base, lists, beginning, examination)
 
     async def _beginning(self, protocol: splits.Protocol, snapshot: LogSnapshot) -> Beginning:
         """Returns the version that a warm start goes on from, and whose lists have changed since."""
@@ -141,20 +153,26 @@ class TrainingJob:
         visible: Sequence[Event],
         tables: BaseTables,
         users: frozenset[str] | None,
-    ) -> list[LearnedList]:
-        """Returns the lists of all folds; with `users`, those of these users alone."""
+    ) -> tuple[list[LearnedList], Examination]:
+        """Returns the lists of all folds and those that were shown; with `users`, those of these users alone."""
         rules = self.settings.preferences
         folds = list(training_folds(visible, lambda event: rules.signal(event) > 0))
         check_no_leak(folds)
         if users is not None:
             folds = [replace(fold, lists=tuple(one for one in fold.lists if one.user_id in users)) for fold in folds]
-        lacking = sorted({fold.name for fold in folds if fold.lists} - versions.folds.keys())
+        counting = [event for event in snapshot.events if rules.counts(event)]
+        impressions = Impressions(self.impressions, self.settings, self.context.progress)
+        shown = await impressions.shown(VisibleLog(counting, visible, folds, rules), versions.sequence, users)
+        asked = {fold.name for fold in folds if fold.lists} | {one.fold for one in shown}
+        lacking = sorted(asked - versions.folds.keys())
         if lacking:
             raise ModelMismatch(f"candidates was trained without the folds {', '.join(lacking)}: train it again")
         share = min(self.settings.training_lists / max(sum(len(fold.lists) for fold in folds), 1), 1.0)
         chosen = {fold.name: evenly(fold.lists, share) for fold in folds}
-        held = hidden_fifth({one.user_id for own in chosen.values() for one in own})
-        total, done = sum(len(own) for own in chosen.values()), 0
+        held = hidden_fifth(
+            {one.user_id for own in chosen.values() for one in own} | {one.list.user_id for one in shown}
+        )
+        total, done = sum(len(own) for own in chosen.values()) + len(shown), 0
 
         def on_done(count: int) -> None:
             nonlocal done
@@ -168,26 +186,25 @@ class TrainingJob:
         lists: list[LearnedList] = []
         for fold in folds:
             # One fold after the other: the candidates service keeps only a few pinned versions in memory.
-            if not chosen[fold.name]:
+            if fold.name not in asked:
                 continue
             candidates = versions.folds[fold.name]
             base, texts = await tables.of(candidates)
-            wanted = drafts(
-                chosen[fold.name],
-                version=candidates.version,
-                k=self.settings.candidates,
-                history_limit=self.settings.history_limit,
-            )
+            version, k, limit = candidates.version, self.settings.candidates, self.settings.history_limit
+            wanted = drafts(chosen[fold.name], version=version, k=k, history_limit=limit)
+            own = [one for one in shown if one.fold == fold.name]
+            wanted += shown_drafts(own, version=version, k=k, history_limit=limit)
             await texts.add(review_texts([ItemReviews.of(fold.training)]))
             table = with_counts(base, fold.training, texts)
             maker = ListMaker(self.finder, table, texts, text_of, profile_texts=self.settings.profile_texts, held=held)
             await texts.add(text for draft in wanted for text in maker.texts_of(draft))
             lists += await maker.make(wanted, on_done)
-        return lists
+        return await asyncio.to_thread(impressions.weighed, lists)
 
     def _publish(
         self,
         trained: Trained,
+        shown: ShownNote,
         table: ItemTable,
         lineage: dict[str, str],
         labels: dict[str, str],
@@ -197,7 +214,7 @@ class TrainingJob:
             f"{name} {metric}": value for name, own in trained.validation.items() for metric, value in own.items()
         }
         with tempfile.TemporaryDirectory(prefix="ranker-") as folder:
-            notes = ModelNotes(trained.default, trained.validation, trained.gates)
+            notes = ModelNotes(trained.default, trained.validation, trained.gates, shown)
             save_model(Path(folder), trained.fusions, notes, table)
             return self.store.publish(
                 KIND,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from services.ranker.training.shown import comes_before
 from shared.errors import FusionrecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from services.ranker.training.shown import ShownList
     from shared.data.folds import Fold, TrainingList
+    from shared.data.nouns import Event
 
 
 class LeakFound(FusionrecError):
@@ -35,6 +39,34 @@ def check_no_leak(folds: Iterable[Fold]) -> None:
                 raise _found(fold, event.user_id, event.item_id, "the item is hidden, and has an event in the training")
         for one in fold.lists:
             _check_list(fold, one, trained)
+
+
+def check_shown(folds: Iterable[Fold], lists: Sequence[ShownList]) -> None:
+    """Checks that the models of a shown list's fold know nothing of its user from the moment on that it was shown.
+
+    For every list: no event of the user among the fold's training that is not from before, or that came of the list;
+    the same for the history; no label in either.
+
+    Raises:
+        LeakFound: the message names fold, user and item.
+
+    """
+    by_name = {fold.name: fold for fold in folds}
+    users = {one.list.user_id for one in lists}
+    trained: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for fold in by_name.values():
+        for event in fold.training:
+            if event.user_id in users:
+                trained[fold.name, event.user_id].append(event)
+    for one in lists:
+        fold, user_id, relevant = by_name[one.fold], one.list.user_id, one.list.relevant
+        for where, events in (("training", trained[one.fold, user_id]), ("history", one.list.history)):
+            for event in events:
+                if not comes_before(event, one.shown_at, one.recommendation_id):
+                    what = f"the {where} goes on after the moment that a list was shown"
+                    raise _found(fold, user_id, event.item_id, what)
+                if event.item_id in relevant:
+                    raise _found(fold, user_id, event.item_id, f"what was taken of a shown list is in the {where}")
 
 
 def _check_list(fold: Fold, one: TrainingList, trained: set[tuple[str, str]]) -> None:

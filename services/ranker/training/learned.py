@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.ranker.features.registry import INDEX, NAMES
-from services.ranker.fusion.base import ListVectors, RankingInput, RankingLists
+from services.ranker.fusion.base import LIKE, ListVectors, RankingInput, RankingLists
 from services.ranker.items.arrays import take_rows
 from services.ranker.training.negatives import drawn_rows
+from shared.data.folds import ListKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from services.ranker.items.arrays import F32, Rows
     from services.ranker.items.table import ItemTable
-    from shared.data.folds import ListKind
 
 MAX_NEGATIVES = 100
 """Rows per list that were not relevant; the others are left out of fitting, not of measuring."""
@@ -28,6 +28,10 @@ MAX_NEGATIVES = 100
 
 def _no_rows() -> Rows:
     return np.zeros(0, dtype=np.intp)
+
+
+def _no_positions() -> NDArray[np.int64]:
+    return np.zeros(0, dtype=np.int64)
 
 
 def _no_weights() -> F32:
@@ -40,7 +44,9 @@ class LearnedList:
 
     Vectors are named by their rows in the table, so that a list is small: `items`, intp (n,), -1 for none, and
     `history`, intp (m,), with `weights`, float32 (m,). `outcomes` as in `RankingLists`. `held`: to be measured on, not
-    learned from.
+    learned from. `weight`: what the list counts among others.
+
+    Of a list that was shown: `positions`, int64 (n,), from 1, and whether chance had a hand in its order, `explored`.
     """
 
     kind: ListKind
@@ -52,6 +58,9 @@ class LearnedList:
     weights: F32 = field(default_factory=_no_weights)
     outcomes: Mapping[str, F32] = field(default_factory=dict)
     held: bool = False
+    weight: float = 1.0
+    positions: NDArray[np.int64] = field(default_factory=_no_positions)
+    explored: bool = False
 
     def take(self, rows: NDArray[np.intp]) -> LearnedList:
         """Returns the list with these rows alone."""
@@ -61,6 +70,7 @@ class LearnedList:
             labels=self.labels[rows],
             items=self.items[rows] if len(self.items) else self.items,
             outcomes={head: values[rows] for head, values in self.outcomes.items()},
+            positions=self.positions[rows] if len(self.positions) else self.positions,
         )
 
     def input(self, table: ItemTable | None) -> RankingInput:
@@ -86,19 +96,26 @@ def stacked(lists: Sequence[LearnedList], table: ItemTable | None = None) -> Ran
     """Returns the lists as arrays; of the table's vectors, those that they name."""
     empty = np.zeros((0, len(NAMES)), dtype=np.float32)
     rows = sum(len(one.labels) for one in lists)
-    heads = sorted({head for one in lists for head in one.outcomes})
+    heads = sorted({head for one in lists for head in _heads(one)})
     return RankingLists(
         features=np.concatenate([empty, *(one.features for one in lists)]),
         labels=np.concatenate([empty[:, 0], *(one.labels for one in lists)]),
         sizes=np.array([len(one.labels) for one in lists], dtype=np.int64),
-        weights=np.ones(len(lists), dtype=np.float32),
+        weights=np.array([one.weight for one in lists], dtype=np.float32),
         vectors=ListVectors.none(rows, len(lists)) if table is None else _vectors(lists, table),
         outcomes={head: np.concatenate([_outcome(one, head) for one in lists]) for head in heads},
     )
 
 
+def _heads(one: LearnedList) -> Collection[str]:
+    return (LIKE,) if one.kind is ListKind.SHOWN else one.outcomes
+
+
 def _outcome(one: LearnedList, head: str) -> F32:
-    found = one.outcomes.get(head)
+    # What a row got because of its place is learned from by lists, with their weights, and not row by row.
+    if one.kind is ListKind.SHOWN:
+        return np.full(len(one.labels), np.nan, dtype=np.float32)
+    found = one.labels if head == LIKE else one.outcomes.get(head)
     return np.full(len(one.labels), np.nan, dtype=np.float32) if found is None else found
 
 

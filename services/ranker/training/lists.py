@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.ranker.items.table import ItemTable
     from services.ranker.nouns import CandidateTable
     from services.ranker.ports import CandidateFinder
+    from services.ranker.training.shown import ShownList
     from services.ranker.training.vectors import TextVectors
     from shared.data.folds import TrainingList
     from shared.data.nouns import Event
@@ -55,11 +56,15 @@ HEADS: Mapping[str, frozenset[EventType]] = {
 
 @dataclass(frozen=True)
 class Draft:
-    """One list before its candidates are known. `language_model` False: as while embedding is down."""
+    """One list before its candidates are known. `language_model` False: as while embedding is down.
+
+    `shown`: the list as it was shown; its rows are what is learned from, among the candidates that it competed with.
+    """
 
     list: TrainingList
     query: CandidateQuery
     language_model: bool
+    shown: ShownList | None = None
 
 
 def drafts(
@@ -86,6 +91,25 @@ def drafts(
         if one.pool is None or pool:
             out.append(Draft(one, query, language_model=as_served or turn % NO_LANGUAGE_MODEL_EVERY != 0))
     return out
+
+
+def shown_drafts(lists: Sequence[ShownList], *, version: str, k: int, history_limit: int) -> list[Draft]:
+    """Returns the questions of lists that were shown, as of the moments that they were."""
+    return [
+        Draft(
+            one.list,
+            CandidateQuery(
+                history=_history(one.list.history[-history_limit:]),
+                k=k,
+                seen_policy=SeenPolicy.HIDE_ALL_SEEN,
+                model_version=version,
+                as_of=one.shown_at,
+            ),
+            language_model=True,
+            shown=one,
+        )
+        for one in lists
+    ]
 
 
 def evenly(lists: Sequence[TrainingList], share: float) -> list[TrainingList]:
@@ -134,13 +158,27 @@ class ListMaker:
 
         async def one(batch: Sequence[Draft]) -> list[LearnedList]:
             async with permits:
-                answers = await self._finder.find_many([draft.query for draft in batch], FIND_TIMEOUT_S)
+                answers = await self._answers(batch)
                 made = await asyncio.to_thread(self._lists, batch, answers, keep_all=keep_all)
             on_done(len(batch))
             return made
 
         batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
         return [made for part in await together(one(batch) for batch in batches) for made in part]
+
+    async def _answers(self, batch: Sequence[Draft]) -> list[CandidateTable]:
+        """Returns the candidates of each draft, and after them those that were shown and are not among them."""
+        answers = await self._finder.find_many([draft.query for draft in batch], FIND_TIMEOUT_S)
+        lacking: dict[int, tuple[str, ...]] = {}
+        for turn, (draft, answer) in enumerate(zip(batch, answers, strict=True)):
+            if draft.shown is not None and (ids := draft.shown.positions.keys() - set(answer.item_ids)):
+                lacking[turn] = tuple(sorted(ids))
+        if lacking:
+            more = [replace(batch[turn].query, k=len(ids), score_item_ids=ids) for turn, ids in lacking.items()]
+            found = await self._finder.find_many(more, FIND_TIMEOUT_S)
+            for turn, answer in zip(lacking, found, strict=True):
+                answers[turn] = answers[turn].extended(answer)
+        return answers
 
     def texts_of(self, draft: Draft) -> list[str]:
         """Returns the texts of a draft's text profile."""
@@ -154,7 +192,10 @@ class ListMaker:
             labels = np.isin(answer.item_ids, list(draft.list.relevant)).astype(np.float32)
             if keep_all or (labels.any() and not labels.all()):
                 made.append(self._list(draft, answer, labels))
-        return made
+        # Of what was shown, items may have left the catalogue.
+        return [
+            one for one in made if keep_all or not len(one.positions) or (one.labels.any() and not one.labels.all())
+        ]
 
     def _list(self, draft: Draft, answer: CandidateTable, labels: F32) -> LearnedList:
         table, one = self._table, draft.list
@@ -172,6 +213,8 @@ class ListMaker:
             items = table.find(answer.item_ids)
             whole = replace(whole, items=items, history=judged.rows, weights=judged.weights)
         # Only now: places and relative scores are within the whole list.
+        if draft.shown is not None:
+            return _rows_shown(whole, draft.shown, answer)
         return whole if whole.held else thinned(whole)
 
     def _input(self, draft: Draft, answer: CandidateTable, profile: UserProfile) -> RankingInput:
@@ -212,6 +255,12 @@ def outcomes_of(later: Iterable[Event], item_ids: Sequence[str]) -> dict[str, F3
     if ratings:
         out[RATING] = np.array([ratings.get(item_id, np.nan) for item_id in item_ids], dtype=np.float32)
     return out
+
+
+def _rows_shown(whole: LearnedList, shown: ShownList, answer: CandidateTable) -> LearnedList:
+    rows = np.array([row for row, item_id in enumerate(answer.item_ids) if item_id in shown.positions], dtype=np.intp)
+    positions = np.array([shown.positions[answer.item_ids[row]] for row in rows], dtype=np.int64)
+    return replace(whole.take(rows), positions=positions, explored=shown.explored)
 
 
 def _history(events: Iterable[Event]) -> tuple[HistoryEvent, ...]:

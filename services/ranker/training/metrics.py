@@ -18,10 +18,14 @@ DEPTH = 10
 
 
 def mean_ndcg(fusion: FusionFunction, lists: Sequence[LearnedList], table: ItemTable | None = None) -> float:
-    """Returns the mean NDCG@10 of the lists with binary gains, within the lists' candidates; NaN without lists."""
+    """Returns the mean NDCG@10 of the lists with binary gains, within the lists' candidates; NaN without lists.
+
+    Each list counts by its weight: for lists by taken row this is the self-normalised inverse propensity estimate.
+    """
     if not lists:
         return float("nan")
-    return float(np.mean([ndcg(fusion.predict(one.input(table)), one.labels) for one in lists]))
+    found = [ndcg(fusion.predict(one.input(table)), one.labels) for one in lists]
+    return float(np.average(found, weights=[one.weight for one in lists]))
 
 
 def ndcg(scores: F32, labels: F32) -> float:

@@ -74,7 +74,7 @@ def test_every_report_is_kept_and_the_newest_is_the_latest(reports, open_channel
 def test_measuring_leaves_no_trace_in_the_log(reports, trained, open_channel):
     assert reports
     stub = ingestion_grpc.IngestionServiceStub(open_channel("ingestion"))
-    assert stub.GetStats(ingestion_pb.GetStatsRequest()).events == len(trained.events)
+    assert stub.GetStats(ingestion_pb.GetStatsRequest()).events == len(trained.events) + len(trained.impressions)
 
 
 def test_measuring_twice_gives_the_same_figures(reports, trained):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -140,3 +141,25 @@ def test_what_the_vectors_add_is_said_of_the_attention(whole):
     _, plain = whole[0].network.contributions(without)
     column = INDEX["lm_attention"]
     assert np.abs(parts[:, column] - plain[:, column]).max() > 0
+
+
+def test_rows_of_shown_lists_teach_the_further_tasks_nothing():
+    from services.ranker.training.deep_fit import DeepTrainer
+
+    lists = made(0)
+    shown = np.arange(len(lists.labels)) >= SIZE
+    unsaid = np.full(len(lists.labels), np.nan, dtype=np.float32)
+    first = DeepFusion(parameters=SMALL)._first_network(replace(lists, outcomes={}), NAMES)
+    base = np.random.default_rng(6).normal(size=len(lists.labels)).astype(np.float32)
+
+    def losses(labels, like):
+        there = replace(lists, labels=labels.astype(np.float32), outcomes={"like": like})
+        trainer = DeepTrainer(first, there, base, SMALL, FitContext())
+        batch = trainer._batch(np.arange(8), SIZE).tensors()
+        return {name: float(value) for name, value in trainer._losses(batch).items()}
+
+    labels = lists.labels
+    other = np.where(shown, 1 - labels, labels)
+    told = [losses(one, np.where(shown, unsaid, labels)) for one in (labels, other)]
+    assert told[0]["like"] == told[1]["like"] > 0
+    assert told[0]["rank"] != told[1]["rank"]

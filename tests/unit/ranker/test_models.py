@@ -13,7 +13,7 @@ from services.ranker.fusion.base import RankingInput, RankingLists
 from services.ranker.fusion.linear import LinearFusion
 from services.ranker.models.model import KIND, MODEL_FILE, ModelNotes, load_model, save_model
 from services.ranker.models.shelf import ModelShelf, check_minimum
-from services.ranker.nouns import GatePoint
+from services.ranker.nouns import GatePoint, ShownNote
 from services.ranker.settings import RankerSettings
 from services.ranker.training.job import TrainingJob
 from shared.artifacts import ArtifactStore
@@ -22,6 +22,7 @@ from shared.errors import CorruptData, InvalidField, ModelMismatch, ModelNotRead
 from .samples import RULES
 
 GATE = GatePoint("history_events", 4.0, {"cf": 0.75, "text": 0.25})
+SHOWN = ShownNote(3, 4, 4, explored=True, examination=((1, 1.0), (2, 0.5), (0, 0.1)))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def publish(tmp_path, table, fitted):
     def one(change=None, **labels):
         folder = tmp_path / "made"
         folder.mkdir(exist_ok=True)
-        notes = ModelNotes("linear", {"linear": {"ndcg@10": 0.5}}, {"linear": [GATE]})
+        notes = ModelNotes("linear", {"linear": {"ndcg@10": 0.5}}, {"linear": [GATE]}, SHOWN)
         save_model(folder, {"linear": fitted}, notes, table)
         if change is not None:
             content = json.loads((folder / MODEL_FILE).read_text())
@@ -62,6 +63,7 @@ def test_a_published_model_loads_with_all_that_it_needs(publish, fitted):
     assert model.note.data_sequence == 7
     assert model.validation["linear"]["ndcg@10"] == 0.5
     assert model.gates == {"linear": [GATE]}
+    assert model.shown == SHOWN
     asked = RankingInput.plain(np.ones((3, len(NAMES)), dtype=np.float32))
     np.testing.assert_array_equal(model.fusion("").predict(asked), fitted.predict(asked))
 
@@ -91,6 +93,15 @@ def test_another_feature_registry_is_refused_by_name(publish, change, named):
 def test_a_file_that_makes_no_sense_is_corrupt(publish):
     store, one = publish
     one(lambda content: content.pop("features"))
+    with pytest.raises(CorruptData):
+        load_model(store.load(KIND), RULES)
+
+
+def test_a_version_from_before_impressions_were_learned_from_has_learned_nothing_from_them(publish):
+    store, one = publish
+    one(lambda content: content.pop("shown"))
+    assert load_model(store.load(KIND), RULES).shown == ShownNote()
+    one(lambda content: content["shown"].update(examination=[["first", 1]]))
     with pytest.raises(CorruptData):
         load_model(store.load(KIND), RULES)
 

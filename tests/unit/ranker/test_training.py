@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from services.ranker.features.registry import NAMES
+from services.ranker.features.registry import INDEX, NAMES
 from services.ranker.fusion.base import FitContext
 from services.ranker.models.model import KIND, load_model
 from services.ranker.nouns import VersionNote
@@ -211,6 +212,108 @@ async def test_a_run_uses_the_encoder_of_each_candidates_version(tmp_path):
     # The lists' questions, too, were put to the one that is blind: the tuned one read the catalogue alone.
     read_by_tuned = [text for version, text in encoder.texts if version == "tuned"]
     assert sorted(read_by_tuned) == sorted(item_text(item) for item in snapshot.items.values())
+
+
+class Written:
+    """Impressions of a log, as they were written."""
+
+    def __init__(self, events):
+        self.events, self.asked = events, []
+
+    async def read(self, recommendations, *, max_position, on_record):
+        self.asked.append(set(recommendations))
+        on_record(len(self.events))
+        assert max_position >= 10
+        return [one for one in self.events if one.attribution_token.rpartition(".")[0] in recommendations]
+
+
+def shown_world():
+    """Ratings of 30 users; the 16th of each, the last that is visible, was taken off a list of three."""
+    random = np.random.default_rng(2)
+    events, impressions = [], []
+    for user in range(30):
+        items = [WORLD[item] for item in random.permutation(len(WORLD)).tolist()]
+        own = [rating(f"u{user}", items[day], float(random.choice([2.0, 5.0])), day) for day in range(20)]
+        own[15] = replace(own[15], value=5.0, attribution_token=f"r{user}.2")
+        # What came of another list belongs to the test part.
+        own[18] = replace(own[18], value=5.0, attribution_token=f"later{user}.1")
+        events += own
+        for place, item_id in enumerate([items[20], items[15], items[21]], 1):
+            shown = rating(f"u{user}", item_id, 0, 15)
+            when, name = shown.timestamp - timedelta(hours=12), f"r{user}.{place}"
+            shown = replace(shown, event_id=name, type=EventType.IMPRESSION, value=None, timestamp=when)
+            impressions.append(replace(shown, attribution_token=name, position=place))
+    return LogSnapshot(events, {item_id: Item(item_id, f"title {item_id}") for item_id in WORLD}, 9), impressions
+
+
+class TestShown:
+    SNAPSHOT, IMPRESSIONS = shown_world()
+
+    def job(self, tmp_path, impressions, **settings):
+        async def read(_sequence):
+            return self.SNAPSHOT
+
+        finder, store = Finder(), ArtifactStore(str(tmp_path))
+        job = TrainingJob(RankerSettings(**settings), finder, TwoEncoders(), read, store, FitContext(), impressions)
+        return job, finder
+
+    async def test_rows_are_what_was_shown_as_it_stood_among_the_candidates(self, tmp_path):
+        impressions = Written(self.IMPRESSIONS)
+        job, finder = self.job(tmp_path, impressions)
+        prepared = await job.prepare(Protocol.WARM)
+        shown = {one.user_id: one for one in prepared.lists if one.kind is ListKind.SHOWN}
+        assert impressions.asked == [{f"r{user}" for user in range(30)}]
+        assert set(shown) == {f"u{user}" for user in range(30)}
+        asked = [query for query in finder.queries if query.as_of == self.IMPRESSIONS[0].timestamp]
+        assert len(asked) == 30
+        assert all(query.model_version == "f-warm-0" and len(query.history) == 15 for query in asked)
+        for user, one in shown.items():
+            was_shown = {event.item_id: event.position for event in self.IMPRESSIONS if event.user_id == user}
+            known = {event.item_id for event in self.SNAPSHOT.events if event.user_id == user}
+            history = {
+                event.item_id
+                for event in self.SNAPSHOT.events
+                if event.user_id == user and event.timestamp < START + timedelta(days=15)
+            }
+            candidates = [item_id for item_id in WORLD if item_id not in history]
+            rows = [item_id for item_id in candidates if item_id in was_shown]
+            assert one.positions.tolist() == [was_shown[item_id] for item_id in rows]
+            assert one.labels.tolist() == [float(item_id in known) for item_id in rows]
+            places = np.log1p([candidates.index(item_id) for item_id in rows])
+            np.testing.assert_allclose(one.features[:, INDEX["als_place"]], places, rtol=1e-6)
+            assert np.expm1(one.features[0, INDEX["history_events"]]) == pytest.approx(15)
+
+    async def test_what_is_no_longer_proposed_is_scored_beside_the_candidates(self, tmp_path):
+        job, finder = self.job(tmp_path, Written(self.IMPRESSIONS), candidates=3)
+        prepared = await job.prepare(Protocol.WARM)
+        shown = [one for one in prepared.lists if one.kind is ListKind.SHOWN]
+        assert [len(one.labels) for one in shown] == [3] * 30
+        was_shown = {event.item_id for event in self.IMPRESSIONS}
+        more = [query for query in finder.queries if query.score_item_ids and query.model_version == "f-warm-0"]
+        assert more
+        assert all(set(query.score_item_ids) <= was_shown and len(query.score_item_ids) <= 3 for query in more)
+
+    async def test_the_manifest_tells_of_them(self, tmp_path):
+        job, _ = self.job(tmp_path, Written(self.IMPRESSIONS))
+        manifests = await job.run(Protocol.WARM, ["linear"])
+        for manifest in manifests:
+            told = manifest.data["shown"]
+            assert (told["lists"], told["taken"], told["learned"], told["explored"]) == (30, 30, 30, False)
+            curve = dict(told["examination"])
+            # All were taken at the second of three positions.
+            assert max(curve.values()) == 1
+            assert curve[2] > curve[1]
+            model = load_model(job.store.load(KIND, manifest.version), RULES)
+            assert json.loads(json.dumps(asdict(model.shown))) == json.loads(json.dumps(told))
+            assert "linear ndcg@10 shown" in manifest.metrics
+
+    @pytest.mark.parametrize("settings", [{"impression_lists": 0}, {"impression_lists": 7}])
+    async def test_they_are_bounded(self, tmp_path, settings):
+        impressions = Written(self.IMPRESSIONS)
+        job, _ = self.job(tmp_path, impressions, **settings)
+        prepared = await job.prepare(Protocol.WARM)
+        assert prepared.examination.lists == settings["impression_lists"]
+        assert [len(one) for one in impressions.asked] == [7] * bool(settings["impression_lists"])
 
 
 class TestFitting:

@@ -34,6 +34,11 @@ def token(recommendation_id: str, position: int) -> str:
     return f"{recommendation_id}.{position}"
 
 
+def recommendation_of(attribution_token: str) -> str:
+    """Returns the recommendation's id of the token of one of its results; empty when it is no such token."""
+    return attribution_token.rpartition(".")[0]
+
+
 class ImpressionRecorder:
     """Takes impressions without waiting; past `capacity` they are dropped and counted.
 

@@ -1086,6 +1086,72 @@ class FusionInfo(_message.Message):
 Global___FusionInfo: _TypeAlias = FusionInfo  # noqa: Y015
 
 @_typing.final
+class ExaminationPoint(_message.Message):
+    """How likely a result is looked at, at one step of the positions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_POSITION_FIELD_NUMBER: _builtins.int
+    EXAMINED_FIELD_NUMBER: _builtins.int
+    last_position: _builtins.int
+    """The last position of the step, counted from 1; 0: all positions beyond the step before."""
+    examined: _builtins.float
+    """Relative to the position that is looked at most: 0 to 1."""
+    def __init__(
+        self,
+        *,
+        last_position: _builtins.int = ...,
+        examined: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examined", b"examined", "last_position", b"last_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExaminationPoint: _TypeAlias = ExaminationPoint  # noqa: Y015
+
+@_typing.final
+class ShownInfo(_message.Message):
+    """What a model has learned from impressions and what came of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTS_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    LEARNED_FIELD_NUMBER: _builtins.int
+    EXPLORED_FIELD_NUMBER: _builtins.int
+    EXAMINATION_FIELD_NUMBER: _builtins.int
+    lists: _builtins.int
+    """Recommendations as they were shown that something was taken of."""
+    taken: _builtins.int
+    """Results that were taken of them."""
+    learned: _builtins.int
+    """Training lists that were made of them, one per result that was taken, bounded by RANKER_IMPRESSION_LISTS."""
+    explored: _builtins.bool
+    """True when the curve was read off lists with chance in their order alone: they were enough."""
+    @_builtins.property
+    def examination(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExaminationPoint]:
+        """By rising position: what was taken weighs by the inverse. Empty without lists."""
+
+    def __init__(
+        self,
+        *,
+        lists: _builtins.int = ...,
+        taken: _builtins.int = ...,
+        learned: _builtins.int = ...,
+        explored: _builtins.bool = ...,
+        examination: _abc.Iterable[Global___ExaminationPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examination", b"examination", "explored", b"explored", "learned", b"learned", "lists", b"lists", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShownInfo: _TypeAlias = ShownInfo  # noqa: Y015
+
+@_typing.final
 class GetModelInfoResponse(_message.Message):
     """The loaded models."""
 
@@ -1099,6 +1165,7 @@ class GetModelInfoResponse(_message.Message):
     STATUS_REASON_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     ITEM_VECTORS_FIELD_NUMBER: _builtins.int
+    SHOWN_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """The version described; empty when there is none."""
     candidates_version: _builtins.str
@@ -1121,6 +1188,10 @@ class GetModelInfoResponse(_message.Message):
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[_serving_pb2.VersionInfo]:
         """Versions that can be asked for by `model_version`, newest first."""
 
+    @_builtins.property
+    def shown(self) -> Global___ShownInfo:
+        """What the version has learned from impressions."""
+
     def __init__(
         self,
         *,
@@ -1132,10 +1203,11 @@ class GetModelInfoResponse(_message.Message):
         status_reason: _builtins.str = ...,
         versions: _abc.Iterable[_serving_pb2.VersionInfo] | None = ...,
         item_vectors: _builtins.int = ...,
+        shown: Global___ShownInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shown", b"shown"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_version", b"candidates_version", "embedding_version", b"embedding_version", "features", b"features", "fusions", b"fusions", "item_vectors", b"item_vectors", "model_version", b"model_version", "status_reason", b"status_reason", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_version", b"candidates_version", "embedding_version", b"embedding_version", "features", b"features", "fusions", b"fusions", "item_vectors", b"item_vectors", "model_version", b"model_version", "shown", b"shown", "status_reason", b"status_reason", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
