@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from services.ranker.training.negatives import Negatives
 from shared.data.limits import MAX_CANDIDATES, MAX_HISTORY
 from shared.data.preferences import PreferenceRules
 from shared.rpc.settings import ServerSettings, env_config
@@ -138,6 +139,12 @@ class RankerSettings(ServerSettings):
     """Lists that the training job learns from impressions and what came of them at most, the newest; 0: none."""
     impression_window_s: float = Field(default=604_800, gt=0)
     """What a user does about an impression within this time counts as what came of it, seconds."""
+    negatives_per_list: int = Field(default=100, ge=1, le=MAX_CANDIDATES)
+    """Candidates of a list that were not liked, and that the training job learns from, at most."""
+    hard_negatives: float = Field(default=0.0, ge=0, le=1)
+    """Share of these that are taken from the front of the merged candidates; the others are drawn from all."""
+    negatives_popularity: float = Field(default=0.0, ge=0, le=2)
+    """The others are drawn with a chance in proportion to (1 + positives) to the power of minus this; 0: evenly."""
     positive_rating: float = 4.0
     """Ratings from this value on are positives."""
     positive_play: float = Field(default=0.5, ge=0, le=1)
@@ -148,6 +155,11 @@ class RankerSettings(ServerSettings):
         if self.exploration_method == "thompson" and not self.exploration_learns:
             raise ValueError("RANKER_EXPLORATION_METHOD = 'thompson' needs RANKER_EXPLORATION_LEARNS = 'true'")
         return self
+
+    @property
+    def negatives(self) -> Negatives:
+        """Which of a list's other items are learned from."""
+        return Negatives(self.negatives_per_list, self.hard_negatives, self.negatives_popularity)
 
     @property
     def preferences(self) -> PreferenceRules:

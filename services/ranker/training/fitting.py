@@ -11,6 +11,7 @@ from services.ranker.fusion.registry import new_fusions
 from services.ranker.training.gate import gate_points
 from services.ranker.training.learned import stacked, thinned
 from services.ranker.training.metrics import mean_ndcg
+from services.ranker.training.negatives import UNIFORM
 from shared.data.folds import ListKind
 from shared.data.splits import Protocol
 from shared.errors import ModelNotReady
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from services.ranker.items.table import ItemTable
     from services.ranker.nouns import GatePoint
     from services.ranker.training.learned import LearnedList
+    from services.ranker.training.negatives import Negatives
 
 CHOSEN_BY = {
     Protocol.WARM: ListKind.WARM,
@@ -51,18 +53,20 @@ def train(
     default: str,
     context: FitContext,
     table: ItemTable | None = None,
+    negatives: Negatives = UNIFORM,
 ) -> Trained:
     """Returns the named fusion models: fitted on lists that are not held, measured on those that are, refitted on all.
 
     `default` is the variant to use when it is among them; else the best on validation. `table` has the items' vectors.
     Lists that were shown are learned from and measured by themselves; what is chosen is chosen on the folds' lists.
+    `negatives`: what the lists that are not thinned yet are learned from.
 
     Raises:
         ModelNotReady: too few lists to learn from.
 
     """
     kept = [one for one in lists if one.held]
-    thin = [thinned(one) for one in lists]
+    thin = [thinned(one, negatives) for one in lists]
     judges = [one for one in thin if one.held and one.kind is not ListKind.SHOWN]
     learned = [one for one in thin if not one.held]
     if not learned or not judges:
@@ -94,6 +98,7 @@ def update(
     default: str,
     context: FitContext,
     table: ItemTable | None = None,
+    negatives: Negatives = UNIFORM,
 ) -> Trained:
     """Returns published fusions after they have gone on learning from new lists; as `train` besides.
 
@@ -104,7 +109,7 @@ def update(
 
     """
     kept = [one for one in lists if one.held]
-    thin = [thinned(one) for one in lists]
+    thin = [thinned(one, negatives) for one in lists]
     learned = [one for one in thin if not one.held]
     if not learned or not kept:
         raise ModelNotReady("too few users liked something since then to go on from: train without a warm start")

@@ -100,11 +100,11 @@ class TrainingJob:
         check_fusions(fusions)
         made = await self.prepare(protocol, warm_start=warm_start)
         default, beginning = self.settings.default_variant, made.beginning
+        given = (made.lists, default, self.context, made.base, self.settings.negatives)
         if beginning is None:
-            trained = await asyncio.to_thread(train, protocol, fusions, made.lists, default, self.context, made.base)
+            trained = await asyncio.to_thread(train, protocol, fusions, *given)
         else:
-            load = beginning.load
-            trained = await asyncio.to_thread(update, protocol, load, made.lists, default, self.context, made.base)
+            trained = await asyncio.to_thread(update, protocol, beginning.load, *given)
         versions, lists = made.versions, made.lists
         seen = {Stage.TEST: made.visible, Stage.SERVING: made.counting}
         shown = note_of(made.examination, lists)
@@ -196,7 +196,15 @@ class TrainingJob:
             wanted += shown_drafts(own, version=version, k=k, history_limit=limit)
             await texts.add(review_texts([ItemReviews.of(fold.training)]))
             table = with_counts(base, fold.training, texts)
-            maker = ListMaker(self.finder, table, texts, text_of, profile_texts=self.settings.profile_texts, held=held)
+            maker = ListMaker(
+                self.finder,
+                table,
+                texts,
+                text_of,
+                profile_texts=self.settings.profile_texts,
+                held=held,
+                negatives=self.settings.negatives,
+            )
             await texts.add(text for draft in wanted for text in maker.texts_of(draft))
             lists += await maker.make(wanted, on_done)
         return await asyncio.to_thread(impressions.weighed, lists)

@@ -11,7 +11,7 @@ import numpy as np
 from services.ranker.features.registry import INDEX, NAMES
 from services.ranker.fusion.base import LIKE, ListVectors, RankingInput, RankingLists
 from services.ranker.items.arrays import take_rows
-from services.ranker.training.negatives import drawn_rows
+from services.ranker.training.negatives import UNIFORM, drawn_rows
 from shared.data.folds import ListKind
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
     from services.ranker.items.arrays import F32, Rows
     from services.ranker.items.table import ItemTable
-
-MAX_NEGATIVES = 100
-"""Rows per list that were not relevant; the others are left out of fitting, not of measuring."""
+    from services.ranker.training.negatives import Negatives
 
 
 def _no_rows() -> Rows:
@@ -82,14 +80,14 @@ class LearnedList:
         return RankingInput(self.features, items, history, self.weights)
 
 
-def thinned(one: LearnedList, most: int = MAX_NEGATIVES) -> LearnedList:
-    """Returns the list with at most `most` of the rows that were not relevant; see `drawn_rows`.
+def thinned(one: LearnedList, negatives: Negatives = UNIFORM) -> LearnedList:
+    """Returns the list with some of the rows that were not relevant; the others are left out of fitting alone.
 
     The same list is thinned the same way in every run: chance begins with its user and its length.
     """
     random = np.random.default_rng(zlib.crc32(f"{one.user_id} {one.kind} {len(one.history)}".encode()))
     merged, popularity = one.features[:, INDEX["merged_places"]], one.features[:, INDEX["popularity"]]
-    return one.take(drawn_rows(one.labels, merged, popularity, most, random))
+    return one.take(drawn_rows(one.labels, merged, popularity, negatives, random))
 
 
 def stacked(lists: Sequence[LearnedList], table: ItemTable | None = None) -> RankingLists:

@@ -19,6 +19,7 @@ from services.ranker.features.profile import TextProfile, UserProfile, review_co
 from services.ranker.nouns import CandidateQuery
 from services.ranker.together import together
 from services.ranker.training.learned import LearnedList, thinned
+from services.ranker.training.negatives import UNIFORM
 from shared.data.folds import ListKind
 from shared.data.limits import MAX_CANDIDATES
 from shared.data.nouns import EventType, HistoryEvent, SeenPolicy
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from services.ranker.items.table import ItemTable
     from services.ranker.nouns import CandidateTable
     from services.ranker.ports import CandidateFinder
+    from services.ranker.training.negatives import Negatives
     from services.ranker.training.shown import ShownList
     from services.ranker.training.vectors import TextVectors
     from shared.data.folds import TrainingList
@@ -134,6 +136,7 @@ class ListMaker:
         *,
         profile_texts: int,
         held: frozenset[str] = frozenset(),
+        negatives: Negatives = UNIFORM,
     ) -> None:
         """Lists of the users in `held` keep all their rows: they are measured on."""
         self._finder = finder
@@ -142,6 +145,7 @@ class ListMaker:
         self._text_of = text_of
         self._profile_texts = profile_texts
         self._held = held
+        self._negatives = negatives
 
     async def make(
         self, wanted: Sequence[Draft], on_done: Callable[[int], None], *, keep_all: bool = False
@@ -215,7 +219,7 @@ class ListMaker:
         # Only now: places and relative scores are within the whole list.
         if draft.shown is not None:
             return _rows_shown(whole, draft.shown, answer)
-        return whole if whole.held else thinned(whole)
+        return whole if whole.held else thinned(whole, self._negatives)
 
     def _input(self, draft: Draft, answer: CandidateTable, profile: UserProfile) -> RankingInput:
         table = self._table

@@ -8,11 +8,11 @@ import pytest
 from services.ranker.features.registry import INDEX, NAMES
 from services.ranker.fusion.base import FitContext, RankingLists
 from services.ranker.fusion.linear import LinearFusion
-from services.ranker.training import negatives
 from services.ranker.training.fitting import update
 from services.ranker.training.gate import gate_points
 from services.ranker.training.learned import LearnedList, stacked
 from services.ranker.training.metrics import mean_ndcg
+from services.ranker.training.negatives import Negatives, drawn_rows
 from shared.data.folds import ListKind
 from shared.data.splits import Protocol
 from shared.errors import ModelNotReady
@@ -83,22 +83,24 @@ class TestNegatives:
     merged = np.linspace(1, 0, 100, dtype=np.float32)
     popularity = np.log1p(np.arange(100, dtype=np.float32))
 
-    def drawn(self, seed=0):
-        return negatives.drawn_rows(self.labels, self.merged, self.popularity, 20, np.random.default_rng(seed))
+    def drawn(self, seed=0, **wanted):
+        random = np.random.default_rng(seed)
+        return drawn_rows(self.labels, self.merged, self.popularity, Negatives(20, **wanted), random)
 
     def test_all_that_was_liked_and_so_many_others(self):
         rows = self.drawn()
         assert len(set(rows.tolist())) == len(rows) == 23
         assert rows[:3].tolist() == [0, 1, 2]
 
-    def test_some_are_the_hardest(self, monkeypatch):
-        monkeypatch.setattr(negatives, "HARD_SHARE", 0.5)
-        assert set(range(3, 13)) <= set(self.drawn().tolist())
+    def test_some_are_the_hardest(self):
+        rows = set(self.drawn(hard=0.5).tolist())
+        assert set(range(3, 13)) <= rows
+        assert len(rows) == 23
+        assert set(self.drawn(hard=1.0).tolist()) == set(range(23))
 
-    def test_the_popular_are_drawn_less(self, monkeypatch):
+    def test_the_popular_are_drawn_less(self):
         plain = np.mean([self.popularity[self.drawn(seed)[3:]].mean() for seed in range(50)])
-        monkeypatch.setattr(negatives, "POPULARITY_POWER", 1.0)
-        corrected = np.mean([self.popularity[self.drawn(seed)[3:]].mean() for seed in range(50)])
+        corrected = np.mean([self.popularity[self.drawn(seed, popularity=1.0)[3:]].mean() for seed in range(50)])
         assert corrected < plain - 0.1
 
 

@@ -20,6 +20,7 @@ from services.ranker.training.job import TrainingJob
 from services.ranker.training.learned import LearnedList, stacked, thinned
 from services.ranker.training.lists import drafts, evenly, outcomes_of
 from services.ranker.training.metrics import mean_ndcg
+from services.ranker.training.negatives import Negatives
 from services.ranker.training.tables import BaseTables
 from services.ranker.training.versions import choose_versions
 from shared.artifacts import ArtifactStore
@@ -188,14 +189,30 @@ class Finder(Neighbours):
         return CandidatesInfo("s", "tuned", tuple(versions))
 
 
-async def test_a_run_uses_the_encoder_of_each_candidates_version(tmp_path):
+def small_log() -> LogSnapshot:
     random = np.random.default_rng(2)
     events = [
         rating(f"u{user}", WORLD[item], float(random.choice([2.0, 5.0])), day)
         for user in range(30)
         for day, item in enumerate(random.permutation(len(WORLD))[:20].tolist())
     ]
-    snapshot = LogSnapshot(events, {item_id: Item(item_id, f"title {item_id}") for item_id in WORLD}, 9)
+    return LogSnapshot(events, {item_id: Item(item_id, f"title {item_id}") for item_id in WORLD}, 9)
+
+
+async def test_a_job_learns_from_as_many_others_as_the_settings_say(tmp_path):
+    async def read(_sequence):
+        return small_log()
+
+    settings = RankerSettings(negatives_per_list=2, hard_negatives=0.5)
+    job = TrainingJob(settings, Finder(), TwoEncoders(), read, ArtifactStore(str(tmp_path)), FitContext())
+    lists = (await job.prepare(Protocol.WARM)).lists
+    others = [(one.held, int((one.labels == 0).sum())) for one in lists]
+    assert max(count for held, count in others if not held) == 2
+    assert max(count for held, count in others if held) > 2
+
+
+async def test_a_run_uses_the_encoder_of_each_candidates_version(tmp_path):
+    snapshot = small_log()
 
     async def read(_sequence):
         return snapshot
@@ -338,12 +355,12 @@ class TestFitting:
 
 def test_thinning_keeps_every_relevant_row():
     one = made_lists(1)[0]
-    thin = thinned(one, 10)
+    thin = thinned(one, Negatives(10))
     assert thin.labels.sum() == one.labels.sum() == 3
     assert len(thin.labels) == 13
     assert len(thin.features) == 13
-    assert thinned(one, 100).labels.tolist() == one.labels.tolist()
-    np.testing.assert_array_equal(thinned(one, 10).features, thin.features)
+    assert thinned(one, Negatives(100)).labels.tolist() == one.labels.tolist()
+    np.testing.assert_array_equal(thinned(one, Negatives(10)).features, thin.features)
 
 
 def test_outcomes_are_read_from_the_events_that_there_are():
