@@ -118,7 +118,8 @@ class RankerApp:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
-        ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(RankerServicer(self.recommender), server)
+        servicer = RankerServicer(self.recommender, self._neighbours.embedding)
+        ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(servicer, server)
 
     async def start(self, lifecycle: Lifecycle) -> None:
         """Reads the log and loads the model, then says SERVING; without a model, why not."""

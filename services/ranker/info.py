@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.errors import FusionrecError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from services.ranker.items.live import LiveItems
     from services.ranker.models.shelf import ModelShelf
     from services.ranker.nouns import GatePoint, ShownNote, VersionNote
+    from services.ranker.ports import EncoderNews
+
+ENCODERS_S = 0.5
+"""Time that embedding gets to say which encoder is current, when somebody asks what is loaded, seconds."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,9 @@ class ModelInfo:
     shown: ShownNote | None = None
 
 
-async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reason: str = "") -> ModelInfo:
+async def describe(
+    shelf: ModelShelf, live: LiveItems, encoders: EncoderNews, version: str, rules_reason: str = ""
+) -> ModelInfo:
     """Returns what is told of a version; empty means the current one. `rules_reason`: why newer rules do not hold.
 
     Raises:
@@ -47,7 +55,9 @@ async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reaso
     """
     model = await shelf.get(version)
     versions = tuple(await shelf.versions())
-    reason = "; ".join(one for one in (shelf.status_reason, rules_reason and f"rules: {rules_reason}") if one)
+    outdated = "" if version or model is None else await _outdated(encoders, model.table.embedding_version)
+    reasons = (shelf.status_reason, rules_reason and f"rules: {rules_reason}", outdated)
+    reason = "; ".join(one for one in reasons if one)
     if model is None:
         return ModelInfo("", "", live.table.embedding_version, (), reason, versions, 0)
     table = model.table if version else live.table
@@ -67,3 +77,14 @@ async def describe(shelf: ModelShelf, live: LiveItems, version: str, rules_reaso
         item_vectors=table.vectors.count,
         shown=model.shown,
     )
+
+
+async def _outdated(encoders: EncoderNews, used: str) -> str:
+    """Returns that embedding has another current version than the model uses; empty when not, or not to be had."""
+    try:
+        current = await encoders.current_version(ENCODERS_S)
+    except FusionrecError:
+        return ""
+    if not current or not used or used == current:
+        return ""
+    return f"embedding {current} is current, this model uses {used}: train anew to use it"

@@ -62,6 +62,18 @@ class TextEncoder(Protocol):
         """
 
 
+class EncoderNews(Protocol):
+    """Says which encoder is current."""
+
+    async def current_version(self, timeout_s: float) -> str:
+        """Returns the encoder's current version; empty when there is none.
+
+        Raises:
+            DependencyUnavailable: no answer within `timeout_s`.
+
+        """
+
+
 class CandidateFinder(Protocol):
     """Finds and scores candidates."""
 

@@ -14,6 +14,7 @@ from shared.offload import offload
 if TYPE_CHECKING:
     from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 
+    from services.ranker.ports import EncoderNews
     from services.ranker.recommender import Recommender
     from shared.rpc.handlers import Context
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class RankerServicer(pb_grpc.RankerServiceServicer):
     """fusionrec.ranker.v1.RankerService."""
 
-    def __init__(self, recommender: Recommender) -> None:
+    def __init__(self, recommender: Recommender, encoders: EncoderNews) -> None:
         self._recommender = recommender
+        self._encoders = encoders
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:  # noqa: ARG002, N802 (gRPC's signature)
         """The best items for a user."""
@@ -60,5 +62,5 @@ class RankerServicer(pb_grpc.RankerServiceServicer):
         """The fusion models that are loaded."""
         version = check_id(request.model_version, "model_version", required=False)
         ranker = self._recommender
-        info = await describe(ranker.shelf, ranker.live, version, ranker.selector.book.reason)
+        info = await describe(ranker.shelf, ranker.live, self._encoders, version, ranker.selector.book.reason)
         return convert_replies.encode_info(info)

@@ -22,7 +22,7 @@ COMPONENT = "embedding"
 
 
 class GrpcEmbedding:
-    """`TextEncoder` over one channel to embedding."""
+    """`TextEncoder` and `EncoderNews` over one channel to embedding."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = pb_grpc.EmbeddingServiceStub(channel)
@@ -44,3 +44,8 @@ class GrpcEmbedding:
             vectors[row] = decode_vector(reply.embeddings[row].vector, "embeddings.vector")
         versions = {one.kind: one.version for one in reply.served_by.models}
         return Embedded(vectors, ok, versions.get("embedding", ""))
+
+    async def current_version(self, timeout_s: float) -> str:
+        """Returns the encoder's current version; see `EncoderNews`."""
+        reply = await client.call(self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=timeout_s), COMPONENT)
+        return str(reply.version)

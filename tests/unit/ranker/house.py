@@ -81,6 +81,10 @@ class Neighbours:
         rows = np.array([self.vectors[text.partition(".")[0]] for text in texts], dtype=np.float32)
         return Embedded(rows, np.ones(len(rows), dtype=bool), self.embedding_version)
 
+    async def current_version(self, timeout_s):  # noqa: ARG002 (the port's signature)
+        self._check("embedding")
+        return self.embedding_version
+
     async def find(self, query, timeout_s):  # noqa: ARG002 (the port's signature)
         self._check("candidates")
         if "candidates-model" in self.down:
