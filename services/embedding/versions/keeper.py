@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.embedding.encoders.model import ModelUnusable
 from shared.errors import CorruptData, ModelNotReady, Overloaded
 
 if TYPE_CHECKING:
@@ -79,9 +80,17 @@ class Versions:
             ShuttingDown: the server is about to stop.
 
         """
-        async with self._loading:
-            model = await asyncio.to_thread(self._warmed, self._source.load_base)
-            self._promote(self._make(model))
+        version = await asyncio.to_thread(self._source.base_version)
+        # Whoever asks for it by name meanwhile shares this load: else it would be loaded and warmed a second time.
+        served = self._others.get(version)
+        while served is None or served.retired:
+            try:
+                served = await self._load(version, lambda go_on: self._source.load(version, go_on))
+            except CorruptData as error:
+                if isinstance(error.__cause__, ModelUnusable):
+                    raise error.__cause__ from error.__cause__.__cause__
+                raise
+        self._promote(served)
 
     async def adopt(self, loaded: Loaded) -> None:
         """Makes a verified artifact the current version.

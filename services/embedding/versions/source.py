@@ -56,14 +56,14 @@ class VersionSource:
         """
         return self._store is not None and self._store.current(ARTIFACT_KIND) is not None
 
-    def load_base(self, go_on: Callable[[], None]) -> LoadedModel:
-        """Returns the model of the settings.
+    def base_version(self) -> str:
+        """Returns the version of the model of the settings.
 
         Raises:
-            ModelUnusable: it cannot be served.
+            ModelUnusable: it cannot be read.
 
         """
-        return self._base.load(go_on)
+        return self._base.version()
 
     def check_known(self, version: str) -> None:
         """Checks that there is such a version; its files are not looked at.

@@ -100,6 +100,25 @@ async def test_a_dropped_version_finishes_what_holds_it_and_then_leaves_memory(v
             await asyncio.sleep(0.01)
 
 
+async def test_who_asks_for_the_base_while_it_loads_shares_that_load(versions, kind):
+    kind.may_go_on.clear()
+    starting = asyncio.create_task(versions.adopt_base())
+    while not kind.loads:
+        await asyncio.sleep(0.01)
+    name = versions._source.base_version()
+
+    async def ask():
+        async with versions.using(name) as served:
+            return served
+
+    asked = [asyncio.create_task(ask()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    kind.may_go_on.set()
+    await starting
+    assert {id(await one) for one in asked} == {id(versions.current)}
+    assert kind.loads == 1
+
+
 async def test_many_that_ask_for_a_version_load_it_once(versions, publish, kind):
     await versions.adopt_base()
     version = publish("one")
