@@ -109,6 +109,21 @@ class ItemTable:
         norms = np.linalg.norm(moved, axis=1, keepdims=True)
         return np.asarray(moved / np.maximum(norms, 1e-9), dtype=np.float32)
 
+    def cosines(self, direction: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Returns the cosines of all rows' centred vectors with `direction`: float32 (rows,).
+
+        With it which rows have a vector, bool (rows,). `direction` is float32 (dim,) of length 1. The centred vectors
+        are not made: v - c has the squared length 1 - 2 v·c + c·c when v has length 1.
+        """
+        if self.centre is None:
+            products, found = self.vectors.products(direction[:, None], len(self.ids))
+            return products[:, 0], found
+        products, found = self.vectors.products(np.stack([direction, self.centre], axis=1), len(self.ids))
+        squared = 1 - 2 * products[:, 1] + float(self.centre @ self.centre)
+        moved = products[:, 0] - float(self.centre @ direction)
+        cosines = moved / np.sqrt(np.maximum(squared, 1e-12))
+        return np.where(found, cosines, 0).astype(np.float32), found
+
     def usual_categories(self, width: int) -> NDArray[np.float32]:
         """Returns the share of positives that fall on each category: float32 (width,); zeros before the first."""
         return self._fresh_means(width, 0).usual[:width]

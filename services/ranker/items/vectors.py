@@ -78,3 +78,18 @@ class ItemVectors:
         out[in_base] = base[slots[in_base]]
         out[in_later] = later[slots[in_later] - len(base)]
         return out, in_base | in_later
+
+    def products(self, columns: F32, rows: int) -> tuple[F32, NDArray[np.bool_]]:
+        """Returns the inner products of the first `rows` rows' vectors with `columns`, float32 (dim, m): (rows, m).
+
+        With it which rows have a vector, bool (rows,); the others are zero. The vectors are read where they lie, none
+        is copied.
+        """
+        slots = take_rows(self._slots, np.arange(rows, dtype=np.intp), _MISSING)
+        base, later = self._base, self._later
+        out = np.zeros((rows, columns.shape[1]), dtype=np.float32)
+        for place, block in ((0, base), (len(base), later)):
+            inside = (slots >= place) & (slots < place + len(block))
+            if inside.any():
+                out[inside] = (block @ columns)[slots[inside] - place]
+        return out, slots != _MISSING

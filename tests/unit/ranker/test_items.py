@@ -92,6 +92,21 @@ def test_vectors_come_from_the_artifact_and_from_later_rows():
     assert vectors.take(np.arange(200, dtype=np.intp))[0][:, 0].tolist() == list(range(200))
 
 
+@pytest.mark.parametrize("centre", [None, np.array([0.3, 0.1, -0.2], dtype=np.float32)])
+def test_cosines_of_all_rows_are_those_of_the_centred_vectors(table, tmp_path, centre):
+    table.centre = centre
+    table.save(tmp_path)
+    loaded = ItemTable.load(tmp_path, RULES)
+    loaded.put_item(Item("e", title="Eraserhead"))
+    loaded.vectors.put(4, np.array([0, 0.6, 0.8], dtype=np.float32))
+    loaded.vectors.drop(1)
+    direction = np.array([0.48, 0.6, 0.64], dtype=np.float32)
+    vectors, found = loaded.centred(np.arange(5))
+    cosines, known = loaded.cosines(direction)
+    assert known.tolist() == found.tolist() == [True, False, True, False, True]
+    np.testing.assert_allclose(cosines, vectors @ direction, atol=1e-6)
+
+
 def test_a_table_survives_saving(table, tmp_path):
     table.row("only-in-events")
     table.centre = np.array([0.1, 0.2, 0.3], dtype=np.float32)

@@ -20,9 +20,8 @@ def nearest(table: ItemTable, texts: TextProfile | None, count: int, allowed: Ca
     """Returns the allowed items nearest to the text profile, by cosine; none without a profile or vectors."""
     if texts is None or table.vectors.dim != texts.vectors.shape[1]:
         return _best(table, np.zeros(0, dtype=np.float32), count, allowed)
-    vectors, found = table.centred(np.arange(len(table.ids), dtype=np.intp))
-    cosines = np.where(found, vectors @ texts.centre, -np.inf).astype(np.float32)
-    return _best(table, cosines, count, allowed)
+    cosines, found = table.cosines(texts.centre)
+    return _best(table, np.where(found, cosines, -np.inf).astype(np.float32), count, allowed)
 
 
 def popular(table: ItemTable, count: int, allowed: Callable[[str], bool]) -> CandidateTable:
