@@ -1,4 +1,4 @@
-"""`python -m services.candidates serve` and `python -m services.candidates train --protocol warm`."""
+"""`python -m services.candidates serve`, `python -m services.candidates train --protocol warm`, and `rollback`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from shared.artifacts.rollback_command import COMMAND, add_rollback, run_rollback
 from shared.data.splits import Protocol
 
 if TYPE_CHECKING:
     from services.candidates.settings import CandidatesSettings
+    from shared.artifacts import Manifest
 
 NO_DATA = 2
 """Exit code of a training without data."""
@@ -27,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         from shared.rpc.server import serve
 
         return serve(lambda: build(settings), settings, "candidates")
+    if options.command == COMMAND:
+        return run_rollback("candidates", lambda: _roll_back(settings, options.version))
     return _train(settings, options)
 
 
@@ -49,7 +53,17 @@ def _parser() -> argparse.ArgumentParser:
         help="what fits the matrix factorisation; spark (docs/spark.md) needs --events",
     )
     train.add_argument("--progress", choices=["auto", "json"], default="auto", help="how progress is reported")
+    add_rollback(commands)
     return parser
+
+
+def _roll_back(settings: CandidatesSettings, version: str) -> tuple[str, Manifest]:
+    from services.candidates.versions.files import check_format
+    from services.candidates.versions.version import KIND
+    from shared.artifacts import ArtifactStore
+    from shared.artifacts.rollback import roll_back
+
+    return roll_back(ArtifactStore(settings.artifacts), KIND, version, check=check_format)
 
 
 def _train(settings: CandidatesSettings, options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`python -m services.embedding serve`, and `train --method full|lora|head` on what people liked."""
+"""`python -m services.embedding serve`, `train --method full|lora|head` on what people liked, and `rollback`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from shared.artifacts.rollback_command import COMMAND, add_rollback, run_rollback
 from shared.data.splits import Protocol, Stage
 
 if TYPE_CHECKING:
     from services.embedding.bootstrap_training import Wanted
     from services.embedding.settings import EmbeddingSettings
+    from shared.artifacts import Manifest
 
 EXIT_FAILED = 1
 EXIT_NO_DATA = 2
@@ -35,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         from shared.rpc.server import serve
 
         return serve(lambda: build(settings), settings, SERVICE)
+    if options.command == COMMAND:
+        return run_rollback("embedding", lambda: _roll_back(settings, options.version))
     return _train(settings, options)
 
 
@@ -68,7 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, help="of everything random")
     train.add_argument("--tensorboard", default="", help="folder of the curves; else under EMBEDDING_TRAINING_FOLDER")
     train.add_argument("--progress", choices=["auto", "json"], default="auto", help="how progress is reported")
+    add_rollback(commands)
     return parser
+
+
+def _roll_back(settings: EmbeddingSettings, version: str) -> tuple[str, Manifest]:
+    from services.embedding.encoders.artifact import ARTIFACT_KIND
+    from shared.artifacts import ArtifactStore
+    from shared.artifacts.rollback import roll_back
+    from shared.errors import ModelNotReady
+
+    if not settings.artifacts:
+        raise ModelNotReady("EMBEDDING_ARTIFACTS is empty: the model of EMBEDDING_MODEL is served, and no other one")
+    return roll_back(ArtifactStore(settings.artifacts), ARTIFACT_KIND, version)
 
 
 def _train(settings: EmbeddingSettings, options: argparse.Namespace) -> int:

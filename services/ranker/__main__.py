@@ -1,4 +1,4 @@
-"""`python -m services.ranker serve` and `python -m services.ranker train --protocol warm`."""
+"""`python -m services.ranker serve`, `python -m services.ranker train --protocol warm`, and `rollback`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from shared.artifacts.rollback_command import COMMAND, add_rollback, run_rollback
 from shared.data.splits import Protocol
 
 if TYPE_CHECKING:
     from services.ranker.settings import RankerSettings
+    from shared.artifacts import Manifest
 
 TO_DO_FIRST = 2
 """Exit code of a training that needs something else to be done before; the message says what."""
@@ -40,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stderr.write(f"ranker: {error.message}\n")
             return WRONG_SETTINGS
         return serve(lambda: RankerApp(settings), settings, "ranker")
+    if options.command == COMMAND:
+        return run_rollback("ranker", lambda: _roll_back(settings, options.version))
     return _train(settings, options)
 
 
@@ -57,7 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--tensorboard", default="", metavar="FOLDER", help="write what TensorBoard shows of deep")
     train.add_argument("--progress", choices=["auto", "json"], default="auto", help="how progress is reported")
+    add_rollback(commands)
     return parser
+
+
+def _roll_back(settings: RankerSettings, version: str) -> tuple[str, Manifest]:
+    from services.ranker.models.model import KIND, load_model
+    from shared.artifacts import ArtifactStore
+    from shared.artifacts.rollback import roll_back
+
+    # Another feature registry, or a file that cannot be read, is told here and not by a server that stays as it is.
+    store = ArtifactStore(settings.artifacts)
+    return roll_back(store, KIND, version, check=lambda loaded: load_model(loaded, settings.preferences))
 
 
 def _train(settings: RankerSettings, options: argparse.Namespace) -> int:

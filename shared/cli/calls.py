@@ -179,6 +179,14 @@ class Services(AbstractContextManager["Services"]):
                 return []
             raise self.refusal(service, failed) from failed
 
+    def current_version(self, service: str) -> str:
+        """Returns the version that embedding, candidates or ranker answers with; empty without one."""
+        try:
+            info = self._info(service)
+        except CallFailed:
+            return ""
+        return str(info.version if service == "embedding" else info.model_version)
+
     def reason(self, service: str) -> str:
         """Returns why a service with models is not ready, in its own words; empty when it does not say."""
         if service not in {"embedding", "candidates", "ranker"}:

@@ -11,6 +11,7 @@ from shared.cli.explain_text import explain_text
 from shared.cli.finetune import finetune
 from shared.cli.import_ import import_
 from shared.cli.recommend import recommend
+from shared.cli.rollback import rollback
 from shared.cli.stats import stats
 from shared.cli.train import train
 from shared.cli.up import up
@@ -24,7 +25,7 @@ def cli() -> None:
     """Fusionrec: run the services, bring in data, train, ask, measure."""
 
 
-for _command in (up, import_, train, finetune, recommend, explain_text, evaluate, stats, demo):
+for _command in (up, import_, train, finetune, rollback, recommend, explain_text, evaluate, stats, demo):
     cli.add_command(_command)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from contextlib import contextmanager
 
+import grpc
 from fusionrec.common.v1 import item_pb2
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
-
-START_S = 240.0
-"""TensorFlow takes its time to start on a busy machine, seconds."""
 
 
 def ask(ranker, user="15", k=10, **options):
@@ -36,13 +35,25 @@ def named(answer):
 
 
 @contextmanager
-def up_again(ranker, *processes):
-    """Whatever becomes of the test: what it killed runs again, and nothing is degraded for the tests after it."""
+def calling(ranker, callers=2):
+    """Recommend calls go on meanwhile; yields the versions that answered, in order of their first, and what failed."""
+    versions, failures, stop = {}, [], threading.Event()
+
+    def caller():
+        while not stop.is_set():
+            try:
+                answer = ask(ranker, k=5, filter=fresh(), skip_impressions=True)
+                versions.setdefault(next(one.version for one in answer.served_by.models if one.kind == "ranker"))
+                failures.extend(named(answer))
+            except grpc.RpcError as error:
+                failures.append(error.details())
+
+    threads = [threading.Thread(target=caller) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
     try:
-        yield
+        yield versions, failures
     finally:
-        for process in processes:
-            if not process.is_running:
-                process.start()
-            process.wait_ready(START_S)
-        eventually(lambda: named(ask(ranker, filter=fresh(), skip_impressions=True)) == {})
+        stop.set()
+        for thread in threads:
+            thread.join()

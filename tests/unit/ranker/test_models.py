@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from services.ranker.__main__ import main
 from services.ranker.features.registry import NAMES
 from services.ranker.fusion.base import RankingInput, RankingLists
 from services.ranker.fusion.linear import LinearFusion
@@ -167,3 +168,16 @@ async def test_minimum_versions(publish):
         check_minimum(None, old)
     with pytest.raises(InvalidField):
         check_minimum(model, "latest")
+
+
+def test_rolling_back_to_another_feature_registry_is_refused_by_name(publish, monkeypatch, capsys):
+    store, one = publish
+    other, current = one(lambda content: content["features"].remove("als_score")), one()
+    monkeypatch.setenv("RANKER_ARTIFACTS", store._root)
+    assert main(["rollback"]) == 1
+    told = f"ranker: ranker {other.version} was trained on another feature registry: it lacks als_score"
+    assert capsys.readouterr().err.startswith(told)
+    assert store.current(KIND) == current.version
+    good = one().version
+    assert main(["rollback"]) == 0
+    assert capsys.readouterr().out.startswith(f"{current.version} before={good}")
