@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from benchmarks.ranker.degrade import PHASES, Stream
+from benchmarks.ranker.degrade import PHASES
+from benchmarks.ranker.degrade_stream import Stream
 from shared.testing.world import START_S
 
 pytestmark = pytest.mark.slow

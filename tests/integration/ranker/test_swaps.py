@@ -17,11 +17,13 @@ KIND = "ranker"
 
 
 @pytest.fixture
-def store(trained):
+def store(trained, ranker):
+    """The store of the running ranker; afterwards it is as it was, and served so."""
     made = ArtifactStore(trained.environment["RANKER_ARTIFACTS"])
     before, current = made.versions(KIND), made.current(KIND)
     yield made
     made.set_current(KIND, current)
+    eventually(lambda: served(ranker) == current)
     for version in set(made.versions(KIND)) - set(before):
         made.delete(KIND, version)
 
@@ -76,3 +78,22 @@ def test_a_model_of_another_encoder_than_the_current_one_says_so(ranker, store, 
     assert told == f"embedding {info.embedding_version} is current, this model uses an-older-one: train anew to use it"
     # Nor of a version that is asked for by name: who does knows what it is.
     assert ranker.GetModelInfo(pb.GetModelInfoRequest(model_version=info.model_version)).status_reason == ""
+
+
+def test_a_model_of_another_feature_registry_is_told_of_and_not_taken(ranker, store, folder):
+    before = served(ranker)
+    model = json.loads((folder / "model.json").read_text())
+    model["features"] = ["moon_phase", *model["features"][1:]]
+    (folder / "model.json").write_text(json.dumps(model))
+    version = store.publish(KIND, folder, labels={"stage": "serving"}).version
+
+    def reason():
+        return ranker.GetModelInfo(pb.GetModelInfoRequest()).status_reason
+
+    told = eventually(reason)
+    assert told.startswith(f"ranker {version} was trained on another feature registry")
+    assert "unknown here are moon_phase" in told
+    assert served(ranker) == before
+    assert len(ask(ranker, filter=fresh()).results) == 10
+    store.set_current(KIND, before)
+    eventually(lambda: not reason())
