@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from services.ranker.items.table import ItemTable
 from shared.data.nouns import Item
 
 from .house import House, built
+from .keeping import Clock
 from .samples import RULES, rating
 
 
@@ -39,4 +42,32 @@ def table(items) -> ItemTable:
     ):  # fmt: skip
         made.put_event(rating(user, item, value, day))
     made.embedding_version = "e1"
+    return made
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def kept(tmp_path, clock):
+    house = built(tmp_path, keep_s=10.0, clock=clock)
+    await house.train()
+    clock.now = 100.0
+    return house
+
+
+@pytest.fixture
+def wall(monkeypatch):
+    """Sets the time that questions are asked at."""
+
+    class Wall:
+        at = datetime.now(UTC)
+
+        def now(self, zone):
+            return self.at.astimezone(zone)
+
+    made = Wall()
+    monkeypatch.setattr("services.ranker.recommender.datetime", made)
     return made
