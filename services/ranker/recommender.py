@@ -12,14 +12,15 @@ import numpy as np
 
 from services.ranker.models.shelf import UNTRAINED, check_minimum
 from services.ranker.nouns import Answer, CandidateQuery, CandidateTable
-from services.ranker.pipeline.call import SERVICE, Call, merged_times
+from services.ranker.pipeline.call import FULL_FUSION, SERVICE, Call, merged_times
 from services.ranker.pipeline.filter.filter import allowed_test, keep, passing_test
 from services.ranker.pipeline.record.record import token
 from services.ranker.pipeline.score.score import Parts, Scored, parts_of, score
-from services.ranker.pipeline.select.narrowing import narrowed
+from services.ranker.pipeline.select.narrowing import late_rules, narrowed
 from services.ranker.pipeline.select.options import Action
 from services.ranker.pipeline.select.pins import usable_pins
 from services.ranker.pipeline.select.selection import STAGE, Selection
+from services.ranker.pipeline.sources.sources import COMPONENT
 from services.ranker.results import renamed
 from services.ranker.together import ending_together, together
 from shared.data.limits import MAX_CANDIDATES
@@ -27,7 +28,7 @@ from shared.data.nouns import ItemFilter, SeenPolicy
 from shared.errors import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from services.ranker.items.live import LiveItems
     from services.ranker.kept import KeptAnswers
@@ -86,13 +87,7 @@ class Recommender:
             stages = merged_times(call.stages.times)
             return self._record(call, request, replace(kept, recommendation_id=uuid.uuid4().hex, stages=stages), mark)
         pins, unmet = usable_pins(plan, request.k, catalogue, passes)
-        wanted = min(max(self.settings.candidates, 2 * request.k), MAX_CANDIDATES)
-        query = self._query(call, wanted, narrowed(request.item_filter, plan, catalogue), request.seen_policy)
-        found = await self._search(call, query)
-        before = wanted if found is None else len(found.item_ids)
-        if found is None:
-            found = await asyncio.to_thread(self.sources.fall_back, call, wanted, allowed)
-        found = keep(call, found, allowed)
+        query, found, before = await self._candidates(call, request, plan, allowed)
         found = await self._with_these(call, query, found, [pin.item_id for pin in pins])
         adjusted, chosen, parts = await asyncio.to_thread(self._decide, call, found, request, plan, pins, unmet)
         results = await self.results.of(call, adjusted, chosen, parts, explain=request.explain)
@@ -183,6 +178,30 @@ class Recommender:
             model_version=call.candidates_version,
             as_of=call.question.as_of,
         )
+
+    async def _candidates(
+        self, call: Call, request: RecommendRequest, plan: Plan, allowed: Callable[[str], bool]
+    ) -> tuple[CandidateQuery, CandidateTable, int]:
+        """Returns the query, the candidates that may be shown, and how many there were before they were looked at.
+
+        Rules that no filter can hold are checked after the search. Where they leave too few of all that were asked
+        for, it is made once more, for as many as there may be.
+        """
+        wanted = min(max(self.settings.candidates, 2 * request.k), MAX_CANDIDATES)
+        narrow = narrowed(request.item_filter, plan, self.live.catalogue)
+        query = self._query(call, wanted, narrow, request.seen_policy)
+        found = await self._search(call, query)
+        if found is None:
+            fallen = await asyncio.to_thread(self.sources.fall_back, call, wanted, allowed)
+            return query, keep(call, fallen, allowed), wanted
+        kept = keep(call, found, allowed)
+        if len(kept.item_ids) < request.k and len(found.item_ids) >= wanted and late_rules(plan):
+            more = await self.sources.find(call, replace(query, k=MAX_CANDIDATES))
+            if more is not None:
+                return query, keep(call, more, allowed), len(more.item_ids)
+            # Lost meanwhile: what came before is what is chosen from.
+            call.degrade(COMPONENT, call.degraded[COMPONENT].reason, FULL_FUSION)
+        return query, kept, len(found.item_ids)
 
     async def _search(self, call: Call, query: CandidateQuery) -> CandidateTable | None:
         async with ending_together() as group:
