@@ -22,7 +22,10 @@ MAX_NUMBER_COLUMNS = 8
 
 
 class ItemAttributes:
-    """`categories`: uint8 (rows, columns). `numbers`: float32 (rows, columns), NaN where the item has none."""
+    """`categories`: uint8 (rows, columns). `numbers`: float32 (rows, columns), NaN where the item has none.
+
+    Those of an artifact are as wide as they were written, and made wide enough for more when they are written to.
+    """
 
     def __init__(self) -> None:
         self.category_columns: dict[str, int] = {}
@@ -32,7 +35,7 @@ class ItemAttributes:
 
     def put(self, row: int, item: Item) -> None:
         """Sets the row of an item."""
-        if row >= len(self._categories):
+        if row >= len(self._categories) or self._is_narrow:
             self._grow(row + 1)
         self._categories[row] = 0
         for name in item.categories:
@@ -68,7 +71,7 @@ class ItemAttributes:
         if len(self._categories) < rows:
             self._grow(rows)
         return {
-            "categories": self._categories[:rows, : len(self.category_columns)],
+            "categories": self._categories[:rows, : max(len(self.category_columns), 1)],
             "numbers": self._numbers[:rows, : len(self.number_columns)],
         }
 
@@ -80,17 +83,22 @@ class ItemAttributes:
         own = cls()
         own.category_columns = {name: column for column, name in enumerate(categories)}
         own.number_columns = {name: column for column, name in enumerate(numbers)}
-        own._grow(len(arrays["categories"]))
-        rows = len(arrays["categories"])
-        own._categories[:rows, : len(categories)] = arrays["categories"]
-        own._numbers[:rows, : len(numbers)] = arrays["numbers"]
+        own._categories = arrays["categories"].astype(np.uint8, copy=False)
+        own._numbers = arrays["numbers"].astype(np.float32, copy=False)
         return own
+
+    @property
+    def _is_narrow(self) -> bool:
+        return bool(self._categories.shape[1] < MAX_CATEGORY_COLUMNS)
 
     def _grow(self, needed: int) -> None:
         rows = len(self._categories)
-        more = max(needed, rows * 3 // 2) - rows
-        self._categories = np.concatenate([self._categories, np.zeros((more, MAX_CATEGORY_COLUMNS), dtype=np.uint8)])
-        self._numbers = np.concatenate([self._numbers, np.full((more, MAX_NUMBER_COLUMNS), np.nan, dtype=np.float32)])
+        size = max(needed, rows * 3 // 2) if needed > rows else rows
+        categories = np.zeros((size, MAX_CATEGORY_COLUMNS), dtype=np.uint8)
+        numbers = np.full((size, MAX_NUMBER_COLUMNS), np.nan, dtype=np.float32)
+        categories[:rows, : self._categories.shape[1]] = self._categories
+        numbers[:rows, : self._numbers.shape[1]] = self._numbers
+        self._categories, self._numbers = categories, numbers
 
 
 def _column(columns: dict[str, int], name: str, limit: int) -> int | None:

@@ -8,13 +8,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from services.ranker.items.catalogue import Catalogue
 from services.ranker.items.openings import Openings
 from services.ranker.items.popularity import Popularity
 from services.ranker.items.table import ItemTable
-from services.ranker.items.vectors import ItemVectors
 from shared.data.item_evidence import ItemReviews
 from shared.data.nouns import Event, Item, ItemDeleted, UserForgotten
 from shared.data.texts import item_text
@@ -23,8 +20,7 @@ from shared.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from numpy.typing import NDArray
-
+    from services.ranker.items.vectors import ItemVectors
     from services.ranker.ports import Embedded
     from shared.data.nouns import LogRecord
     from shared.data.preferences import PreferenceRules
@@ -34,23 +30,24 @@ SERVICE = "ranker"
 
 @dataclass(frozen=True)
 class Seeding:
-    """A model's vectors by row of the live table, float32 (n, dim), which rows have one, bool (n,), who waits."""
+    """A model's vectors by the first `rows` rows of the live table, and who waits for one."""
 
-    vectors: NDArray[np.float32]
-    found: NDArray[np.bool_]
+    vectors: ItemVectors
+    rows: int
     waiting: dict[str, None]
 
 
 def seeding(seed: ItemTable, table: ItemTable, catalogue: Catalogue) -> Seeding:
     """Returns what the table takes of a model's own; items of the catalogue with a text and no vector wait."""
     item_ids = list(table.ids)
-    vectors, found = seed.vectors.take(seed.find(item_ids))
+    # The block of the artifact is memory-mapped: the live table reads it where it lies.
+    vectors = seed.vectors.arranged(seed.find(item_ids))
     waiting: dict[str, None] = {}
-    for row in np.flatnonzero(~found):
+    for row in vectors.lacking:
         item = catalogue.get(item_ids[row])
         if item is not None and item_text(item):
             waiting[item.item_id] = None
-    return Seeding(vectors, found, waiting)
+    return Seeding(vectors, len(item_ids), waiting)
 
 
 class LiveItems:
@@ -100,7 +97,7 @@ class LiveItems:
     async def adopt(self, seed: ItemTable) -> None:
         """Takes the vectors of a model's own table; items that have none there wait for theirs.
 
-        The vectors are gathered in a thread; then one reference is swapped. Calls that run keep the table that they
+        The vectors are looked up in a thread; then one reference is swapped. Calls that run keep the table that they
         began with: its vectors, centre and version belong together.
         """
         while True:
@@ -118,11 +115,12 @@ class LiveItems:
 
     def _take(self, seed: ItemTable, seeded: Seeding) -> None:
         self._seed = seed
-        vectors = ItemVectors(seeded.vectors, seeded.found)
-        self.table = replace(self.table, vectors=vectors, centre=seed.centre, embedding_version=seed.embedding_version)
+        self.table = replace(
+            self.table, vectors=seeded.vectors, centre=seed.centre, embedding_version=seed.embedding_version
+        )
         self._waiting = seeded.waiting
         # What has come or changed since the thread began to read.
-        came = self.table.ids[len(seeded.found) :]
+        came = self.table.ids[seeded.rows :]
         for item_id in came:
             self._seed_vector(item_id, self.table.rows[item_id])
         for item_id in self._changed or ():

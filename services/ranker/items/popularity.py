@@ -152,11 +152,11 @@ class Popularity:
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Popularity:
         """Returns the state of `arrays`."""
         own = cls()
-        own.events = arrays["events"].astype(np.float32)
-        own.positives = arrays["positives"].astype(np.float32)
-        own.rating_sum = arrays["rating_sum"].astype(np.float64)
-        own.ratings = arrays["ratings"].astype(np.float32)
-        keys = arrays["keys"].astype(np.int64)
+        own.events = arrays["events"].astype(np.float32, copy=False)
+        own.positives = arrays["positives"].astype(np.float32, copy=False)
+        own.rating_sum = arrays["rating_sum"].astype(np.float64, copy=False)
+        own.ratings = arrays["ratings"].astype(np.float32, copy=False)
+        keys = arrays["keys"].astype(np.int64, copy=False)
         own._sorted = (keys, [])
         own._set_clock(keys)
         return own

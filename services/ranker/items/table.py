@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from shared.data.nouns import Event, Item
     from shared.data.preferences import PreferenceRules
 
-VECTORS_FILE = "vectors.npy"
-ARRAYS_FILE = "items.npz"
 NAMES_FILE = "items.json"
 REFRESH_GROWTH = 1.1
 
@@ -161,11 +159,12 @@ class ItemTable:
         count = len(self.ids)
         every = np.arange(count, dtype=np.intp)
         vectors, found = self.vectors.take(every)
-        np.save(folder / VECTORS_FILE, vectors)
-        arrays = {**self.popularity.arrays(), **self.attributes.arrays(count), "found": found}
+        arrays = {**self.popularity.arrays(), **self.attributes.arrays(count), "vectors": vectors, "found": found}
         if self.centre is not None:
             arrays["centre"] = self.centre
-        np.savez(folder / ARRAYS_FILE, **arrays)  # type: ignore[arg-type]  # the stub takes bool for `allow_pickle` only
+        for name, array in arrays.items():
+            # A file of its own each: an archive of several cannot be memory-mapped.
+            np.save(folder / f"{name}.npy", array)
         names = {
             "ids": self.ids,
             "categories": list(self.attributes.category_columns),
@@ -176,11 +175,11 @@ class ItemTable:
 
     @classmethod
     def load(cls, folder: Path, preferences: PreferenceRules) -> ItemTable:
-        """Reads a table; its vectors stay on disk, memory-mapped."""
+        """Reads a table; its arrays stay on disk, memory-mapped. What is written to them stays in memory."""
         names = json.loads((folder / NAMES_FILE).read_text())
-        with np.load(folder / ARRAYS_FILE) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        vectors = ItemVectors(np.load(folder / VECTORS_FILE, mmap_mode="r"), arrays["found"])
+        # As plain arrays: every slice of a `memmap` costs microseconds.
+        arrays = {path.stem: np.asarray(np.load(path, mmap_mode="c")) for path in folder.glob("*.npy")}
+        vectors = ItemVectors(arrays["vectors"], arrays["found"])
         return cls(
             preferences=preferences,
             attributes=ItemAttributes.from_arrays(arrays, names["categories"], names["numbers"]),

@@ -39,6 +39,11 @@ class ItemVectors:
         """Rows that have a vector."""
         return int((self._slots != _MISSING).sum())
 
+    @property
+    def lacking(self) -> Rows:
+        """The rows that have none."""
+        return np.flatnonzero(self._slots == _MISSING)
+
     def has(self, row: int) -> bool:
         """Returns whether a row has a vector."""
         return 0 <= row < len(self._slots) and bool(self._slots[row] != _MISSING)
@@ -78,6 +83,13 @@ class ItemVectors:
         out[in_base] = base[slots[in_base]]
         out[in_later] = later[slots[in_later] - len(base)]
         return out, in_base | in_later
+
+    def arranged(self, rows: Rows) -> ItemVectors:
+        """Returns the vectors of n rows as rows 0 to n - 1; those of -1 have none. The base block is shared."""
+        made = ItemVectors(self._base)
+        made._slots = take_rows(self._slots, rows, _MISSING)
+        made._later, made._used = self._later.copy(), self._used
+        return made
 
     def products(self, columns: F32, rows: int) -> tuple[F32, NDArray[np.bool_]]:
         """Returns the inner products of the first `rows` rows' vectors with `columns`, float32 (dim, m): (rows, m).

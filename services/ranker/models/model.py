@@ -116,10 +116,11 @@ def load_model(loaded: Loaded, preferences: PreferenceRules, default_variant: st
     try:
         content = json.loads((loaded.folder / MODEL_FILE).read_text())
         names, stored, default = content["features"], content["fusions"], content["default"]
+        # First: of an older release other things may be different, too.
+        _check_features(loaded.manifest.version, names)
         table = ItemTable.load(loaded.folder / TABLE_FOLDER, preferences)
     except (OSError, ValueError, KeyError) as error:
         raise CorruptData(f"ranker {loaded.manifest.version} cannot be read") from error
-    _check_features(loaded.manifest.version, names)
     fusions = {name: fusion_class(name).load(loaded.folder / FUSION_FOLDER / name) for name in stored}
     return RankerModel(
         note=note_of(loaded.manifest),
