@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 RESULTS_PER_ELEMENT = 3
 """Results that take as long to put together as one of the elements that `shared.offload` counts."""
 PIN = "pin"
+TEMPLATE = "template"
+"""Who writes sentences where no language model does, and what stands in for one."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Results:
             )
             if self.writer is not None:
                 reasons = await self.writer.write(reasons, [title(one) for one in item_ids], is_new.tolist())
+                _note_templates(call, reasons)
         elements = len(item_ids) // RESULTS_PER_ELEMENT
         return await offload(elements, self._built, adjusted, chosen, parts, is_new, reasons)
 
@@ -88,6 +91,14 @@ class Results:
             )
             for turn, (item_id, place) in enumerate(zip(item_ids, chosen.places, strict=True))
         ]
+
+
+def _note_templates(call: Call, reasons: Sequence[Explanation]) -> None:
+    """Names the sentences that the language model should have written and has not."""
+    left = sum(one.sentence_by == TEMPLATE for one in reasons)
+    if left:
+        why = "the language model was late or busy, or said what no fact says (metric fusionrec_sentences_total)"
+        call.degrade("sentences", f"{left} of {len(reasons)} are from templates: {why}", TEMPLATE)
 
 
 def _by_rules(adjusted: Adjusted, chosen: Selection, turn: int) -> tuple[FeatureContribution, ...]:

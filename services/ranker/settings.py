@@ -110,7 +110,8 @@ class RankerSettings(ServerSettings):
     """Language model that writes the sentences of explanations: a GGUF file, or `package:NAME` for the one that an
     installed package ships; empty: sentences from templates. Needs llama-cpp-python (`fusionrec[ranker-sentences]`)."""
     sentence_s: float = Field(default=1.5, gt=0)
-    """Time that the sentences of one answer may take, seconds; results beyond it keep the template's."""
+    """Time that the sentences of one answer may take, seconds; results beyond it keep the template's, and `degraded`
+    names `sentences`. On a small machine one sentence may take longer than that: give it more."""
     sentence_threads: int = Field(default=1, ge=1, le=64)
     """Processor threads of the language model that writes sentences."""
 

@@ -13,7 +13,8 @@ import pytest
 from services.ranker.adapters.llama_model import LlamaModel, find_model
 from services.ranker.explain.facts import Facts, facts_of, fault_of
 from services.ranker.explain.writer import EXAMPLES, SentenceWriter, conversation
-from services.ranker.nouns import Explanation, HistoryReason
+from services.ranker.nouns import Explanation, HistoryReason, Question, RecommendRequest
+from shared.data.nouns import ItemFilter, SeenPolicy
 from shared.errors import InvalidField, ModelNotReady
 
 FACTS = Facts("Delicatessen (1991)", ("Brazil", "Amelie"), by_behaviour=True, is_new=False, template="As it was.")
@@ -136,6 +137,19 @@ async def test_what_is_late_keeps_its_template():
     model = Model(slow)
     assert await written(model, count=5, within_s=0.05) == [explanation()] * 5
     assert model.asked == 1
+
+
+@pytest.mark.parametrize(("answer", "told"), [("", {"sentences": "template"}), ("If you enjoyed T0, try this!", {})])
+async def test_sentences_that_were_not_written_are_named_in_the_answer(house, answer, told):
+    await house.train()
+    writer = SentenceWriter(Model(answer), within_s=10)
+    recommender = replace(house.recommender, results=replace(house.recommender.results, writer=writer))
+    request = RecommendRequest(Question("u"), 3, ItemFilter(), SeenPolicy.HIDE_ALL_SEEN, explain=True)
+    degraded = (await recommender.recommend(request)).degraded
+    assert {one.component: one.fallback for one in degraded} == told
+    assert all(one.reason.startswith("3 of 3 are from templates") for one in degraded)
+    assert (await recommender.recommend(replace(request, explain=False))).degraded == ()
+    writer.close()
 
 
 async def test_one_answer_at_a_time_also_when_its_caller_is_gone():

@@ -759,7 +759,9 @@ class GetIndexInfoResponse(_message.Message):
     cursor: _builtins.str
     """The log position the live state has read up to."""
     status_reason: _builtins.str
-    """Empty when all is well; else why the service is NOT_SERVING or stays on an older version."""
+    """Empty when all is well; else why the service is NOT_SERVING or stays on an older version, or that embedding has a
+    newer encoder than the one that the model uses.
+    """
     has_quotas: _builtins.bool
     """True when the version has learned quotas to merge by."""
     @_builtins.property

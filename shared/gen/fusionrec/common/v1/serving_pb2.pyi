@@ -152,12 +152,14 @@ class Degradation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
     component: _builtins.str
-    """What is missing: "embedding", "candidates", "ingestion", "fusion", "evaluator" (of an experiment), or "source:<name>"."""
+    """What is missing: "embedding", "candidates", "ingestion", "fusion", "evaluator" (of an experiment), "source:<name>", or
+    "sentences" (of explanations, where a language model should have written them).
+    """
     reason: _builtins.str
     """Why, in words safe to show to an operator."""
     fallback: _builtins.str
     """What was done instead: "full_fusion", "cf_only", "text_only", "popular", "merged_order" (the candidates in the
-    order of their merged score, while there is no fusion model), or "default_variant".
+    order of their merged score, while there is no fusion model), "default_variant", or "template".
     """
     def __init__(
         self,

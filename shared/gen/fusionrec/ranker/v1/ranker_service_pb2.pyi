@@ -1173,7 +1173,9 @@ class GetModelInfoResponse(_message.Message):
     embedding_version: _builtins.str
     """The embedding version its item vectors were made with."""
     status_reason: _builtins.str
-    """Empty when all is well; else why the service is NOT_SERVING or stays on an older version."""
+    """Empty when all is well; else why the service is NOT_SERVING or stays on an older version, or that embedding has a
+    newer encoder than the one that the model uses.
+    """
     item_vectors: _builtins.int
     """Items with a language model vector in memory."""
     @_builtins.property
