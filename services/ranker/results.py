@@ -6,8 +6,6 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from services.ranker.explain.explain import explanations
 from services.ranker.explain.shares import source_shares
 from services.ranker.nouns import FeatureContribution, Result
@@ -50,7 +48,7 @@ class Results:
         """Returns one result per chosen place; `parts` has one row for each of them."""
         candidates, title = adjusted.scored.candidates, self.live.catalogue.title
         item_ids = [candidates.item_ids[place] for place in chosen.places]
-        is_new = self.selector.is_new(call, candidates)[chosen.places] if chosen.places else np.zeros(0, dtype=np.bool_)
+        is_new = self.selector.is_new(call, candidates, chosen.places)
         reasons = None
         if explain and item_ids:
             behaviour = await self.reasons.behaviour(call, item_ids)

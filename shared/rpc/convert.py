@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fusionrec.common.v1 import serving_pb2
 
 from shared.rpc.context import request_id
-from shared.rpc.convert_basic import decode_time, decode_vector, encode_time, encode_vector
+from shared.rpc.convert_basic import decode_time, decode_vector, decode_vectors, encode_time, encode_vector
 from shared.rpc.convert_event import (
     decode_event,
     decode_event_type,
@@ -36,6 +36,7 @@ __all__ = [
     "decode_seen_policy",
     "decode_time",
     "decode_vector",
+    "decode_vectors",
     "encode_attribute",
     "encode_event",
     "encode_filter",

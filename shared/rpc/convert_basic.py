@@ -14,6 +14,8 @@ from shared.data.validation import check_int
 from shared.errors import InvalidField
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,8 +38,14 @@ def decode_time(message: Timestamp, field: str) -> datetime:
 
 def encode_time(value: datetime) -> Timestamp:
     """Returns the protobuf timestamp of a timezone-aware time."""
+    seconds, nanos = seconds_and_nanos(value)
+    return Timestamp(seconds=seconds, nanos=nanos)
+
+
+def seconds_and_nanos(value: datetime) -> tuple[int, int]:
+    """Returns the two fields of the timestamp of a timezone-aware time."""
     since = value - _EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
+    return since.days * 86_400 + since.seconds, since.microseconds * 1_000
 
 
 def decode_vector(message: vector_pb2.Vector, field: str) -> NDArray[np.float32]:
@@ -56,6 +64,20 @@ def decode_vector(message: vector_pb2.Vector, field: str) -> NDArray[np.float32]
     if not np.isfinite(vector).all():
         raise InvalidField(f"{field}.data", "NaN or infinity", "finite values", "check what made the vector")
     return vector
+
+
+def decode_vectors(
+    messages: Sequence[vector_pb2.Vector], dim: int, field: str = "embeddings.vector"
+) -> NDArray[np.float32]:
+    """Returns vectors that all have `dim` values as one array, float32 (n, dim); raises as `decode_vector`."""
+    packed = b"".join(one.data for one in messages)
+    if len(packed) == 4 * dim * len(messages) and all(one.dim == dim for one in messages):
+        stacked = np.frombuffer(packed, dtype="<f4").reshape(len(messages), dim)
+        if dim <= limits.MAX_VECTOR_DIM and np.isfinite(stacked).all():
+            return stacked.astype(np.float32)
+    # One of them is wrong: it is named.
+    rows = [decode_vector(one, field) for one in messages]
+    return np.stack(rows) if rows else np.zeros((0, dim), dtype=np.float32)
 
 
 def encode_vector(vector: NDArray[np.float32]) -> vector_pb2.Vector:

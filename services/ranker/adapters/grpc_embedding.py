@@ -11,7 +11,7 @@ from fusionrec.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
 from services.ranker.ports import Embedded
 from shared.errors import ModelMismatch, NotFound
 from shared.rpc import client
-from shared.rpc.convert import decode_vector
+from shared.rpc.convert import decode_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +40,7 @@ class GrpcEmbedding:
         ok = np.array([one.HasField("vector") for one in reply.embeddings], dtype=np.bool_)
         dim = max((one.vector.dim for one in reply.embeddings), default=0)
         vectors = np.zeros((len(ok), dim), dtype=np.float32)
-        for row in np.flatnonzero(ok):
-            vectors[row] = decode_vector(reply.embeddings[row].vector, "embeddings.vector")
+        vectors[ok] = decode_vectors([one.vector for one in reply.embeddings if one.HasField("vector")], dim)
         versions = {one.kind: one.version for one in reply.served_by.models}
         return Embedded(vectors, ok, versions.get("embedding", ""))
 

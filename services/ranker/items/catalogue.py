@@ -18,6 +18,7 @@ class Catalogue:
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._deleted: set[str] = set()
+        self._timed: set[str] = set()
         self.attribute_names: set[str] = set()
         """Names of attributes that an item has or had."""
 
@@ -28,11 +29,16 @@ class Catalogue:
         """Takes an item; vectors that the caller brought along are not kept."""
         self._items[item.item_id] = replace(item, vectors={})
         self._deleted.discard(item.item_id)
+        if item.available_from is None and item.available_until is None:
+            self._timed.discard(item.item_id)
+        else:
+            self._timed.add(item.item_id)
         self.attribute_names.update(item.attributes)
 
     def delete(self, item_id: str) -> None:
         """Forgets an item."""
         self._items.pop(item_id, None)
+        self._timed.discard(item_id)
         self._deleted.add(item_id)
 
     def get(self, item_id: str) -> Item | None:
@@ -63,18 +69,22 @@ class Catalogue:
 
         An item that was never written (events only) passes when the filter asks nothing of items.
         """
-        excluded, deleted, items = item_filter.exclude_item_ids, self._deleted, self._items
-        reads_items = item_filter.reads_items
+        excluded, deleted, items, timed = item_filter.exclude_item_ids, self._deleted, self._items, self._timed
 
         def allowed(item_id: str) -> bool:
+            # Asked of every candidate of every call; most items are always available, most filters read none.
             if item_id in excluded or item_id in deleted:
                 return False
-            item = items.get(item_id)
-            if item is None:
-                return not reads_items
-            return _available(item, at) and (not reads_items or _matches(item, item_filter))
+            return item_id not in timed or _available(items[item_id], at)
 
-        return allowed
+        if not item_filter.reads_items:
+            return allowed
+
+        def matching(item_id: str) -> bool:
+            item = items.get(item_id)
+            return item is not None and allowed(item_id) and _matches(item, item_filter)
+
+        return matching
 
 
 def _available(item: Item, at: datetime) -> bool:

@@ -6,11 +6,15 @@ from datetime import timedelta
 
 import pytest
 
+from services.ranker.features.profile import UserProfile
 from services.ranker.items.catalogue import Catalogue
-from services.ranker.pipeline.filter.filter import seen_items
+from services.ranker.items.table import ItemTable
+from services.ranker.nouns import Question
+from services.ranker.pipeline.call import Call
+from services.ranker.pipeline.filter.filter import allowed_test, seen_items
 from shared.data.nouns import AttributeRule, EventType, Item, ItemFilter, SeenPolicy
 
-from .samples import START, seen
+from .samples import RULES, START, seen
 
 HISTORY = [
     seen("rated", 2.0),
@@ -68,3 +72,19 @@ def test_availability_is_asked_at_the_time_of_the_question(catalogue):
 def test_a_deleted_item_never_passes(catalogue):
     catalogue.delete("a")
     assert not catalogue.allows(ItemFilter(), START)("a")
+
+
+@pytest.mark.parametrize("policy", list(SeenPolicy))
+@pytest.mark.parametrize("excluded", [frozenset(), frozenset({"a", "rated"})], ids=["none", "some"])
+def test_a_call_may_be_shown_what_the_filter_allows_and_the_user_has_not_seen(catalogue, policy, excluded):
+    catalogue.put(Item("rated", title="x"))
+    catalogue.put(Item("later"))
+    catalogue.put(Item("d", available_from=START + timedelta(days=5)))
+    item_filter = ItemFilter(exclude_item_ids=excluded)
+    at = START + timedelta(days=1)
+    call = Call(Question("u"), None, ItemTable(RULES), at, profile=UserProfile.of(HISTORY, RULES))
+    shown = allowed_test(call, catalogue, item_filter, policy)
+    hidden = seen_items(call.user().history, policy)
+    every = ["a", "b", "c", "d", "tagged", "later", "gone", "unknown", "rated", "bought", "clicked"]
+    expected = {one for one in every if one not in hidden | excluded | {"gone", "d"}}
+    assert {one for one in every if shown(one)} == expected

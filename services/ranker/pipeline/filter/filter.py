@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +46,10 @@ def allowed_test(
 ) -> Callable[[str], bool]:
     """Returns a test of one item id for this call."""
     seen = seen_items(call.user().history, policy)
-    passes = passing_test(call, catalogue, item_filter, plan)
-    return lambda item_id: item_id not in seen and passes(item_id)
+    # As if they were excluded: one look for both.
+    return passing_test(
+        call, catalogue, replace(item_filter, exclude_item_ids=item_filter.exclude_item_ids | seen), plan
+    )
 
 
 def keep(call: Call, found: CandidateTable, allowed: Callable[[str], bool]) -> CandidateTable:

@@ -129,11 +129,13 @@ class Selector:
         free = Selection([field.places[place] for place in free.places], free.propensities)
         return woven(free, pinned, (*unmet, *missed))
 
-    def is_new(self, call: Call, candidates: CandidateTable) -> Mask:
-        """Returns which candidates arrived after the training: bool (n,)."""
+    def is_new(self, call: Call, candidates: CandidateTable, places: Sequence[int] | None = None) -> Mask:
+        """Returns which candidates, all or those at `places`, arrived after the training: bool (n,)."""
         if call.model is None:
-            return candidates.is_new
-        return np.asarray(call.model.table.find(candidates.item_ids) < 0)
+            return candidates.is_new if places is None else candidates.is_new[list(places)]
+        item_ids = candidates.item_ids
+        asked = item_ids if places is None else [item_ids[place] for place in places]
+        return np.asarray(call.model.table.find(asked) < 0)
 
     def _field(self, scored: Scored, plan: Plan, pinned: list[int]) -> Field:
         away = set(pinned)
