@@ -202,6 +202,7 @@ def encode_user_history(history: UserHistory, log_id: str) -> pb.GetUserHistoryR
         total=history.total,
         cursor=encode_cursor(log_id, history.sequence),
         sequence=history.sequence,
+        unchanged=history.unchanged,
     )
 
 

@@ -74,11 +74,15 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class UserHistory:
-    """Events of one user, newest first; how many there are in all; the log position this was read at."""
+    """Events of one user, newest first; how many there are in all; the log position this was read at.
+
+    `unchanged`: they are those that the caller knows, and left out.
+    """
 
     events: list[Event]
     total: int
     sequence: int
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +153,18 @@ class History(Protocol):
     """What one user did, and counts over all users."""
 
     async def user_history(
-        self, user_id: str, *, limit: int, types: AbstractSet[EventType], before: datetime | None
+        self,
+        user_id: str,
+        *,
+        limit: int,
+        types: AbstractSet[EventType],
+        before: datetime | None,
+        known: int | None = None,
     ) -> UserHistory:
         """Returns the newest events of these types with timestamp < `before`, by (timestamp, item id) descending.
 
-        At most `limit`, fewer when their texts are very large.
+        At most `limit`, fewer when their texts are very large. `known`: the sequence of an earlier answer to the same
+        question; where the engine can tell that it still holds, it may say so instead.
         """
 
     async def stats(self) -> StoreStats:

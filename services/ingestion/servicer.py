@@ -9,7 +9,7 @@ from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
 from services.ingestion import convert
-from services.ingestion.reading.cursors import decode_cursor, decode_page_token, encode_cursor
+from services.ingestion.reading.cursors import decode_cursor, decode_page_token, encode_cursor, known_position
 from shared.data import limits
 from shared.data.validation import check_id, check_int
 from shared.offload import offload, until_set
@@ -98,6 +98,7 @@ class IngestionServicer(pb_grpc.IngestionServiceServicer):
             limit=check_int(request.limit, "limit", 1, limits.MAX_HISTORY, zero_means=limits.DEFAULT_HISTORY),
             types=convert.decode_history_types(request.types),
             before=decode_time(request.as_of, "as_of") if request.HasField("as_of") else None,
+            known=known_position(request.known_cursor, self._store.log_id, self._store.end),
         )
         return await offload(len(history.events), convert.encode_user_history, history, self._store.log_id)
 

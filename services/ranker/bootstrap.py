@@ -143,6 +143,7 @@ class RankerApp:
         await self._recorder.close(FLUSH_S)
         if self._writer is not None:
             self._writer.close()
+        self.recommender.computing.close()
         await self._neighbours.close()
 
     def _begin(self, work: Callable[[], Awaitable[None]], name: str) -> None:

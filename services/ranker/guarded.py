@@ -15,10 +15,10 @@ if TYPE_CHECKING:
         CandidatesInfo,
         Embedded,
         HistoryReader,
+        StoredHistory,
         TextEncoder,
         VariantAssigner,
     )
-    from shared.data.nouns import HistoryEvent
 
 
 class GuardedHistory:
@@ -28,9 +28,11 @@ class GuardedHistory:
         self._reader = reader
         self._breaker = breaker
 
-    async def history(self, user_id: str, limit: int, as_of: datetime | None, timeout_s: float) -> list[HistoryEvent]:
+    async def history(
+        self, user_id: str, limit: int, as_of: datetime | None, timeout_s: float, known: StoredHistory | None = None
+    ) -> StoredHistory:
         """Returns a user's newest events; see `HistoryReader`."""
-        return await self._breaker.call(lambda: self._reader.history(user_id, limit, as_of, timeout_s))
+        return await self._breaker.call(lambda: self._reader.history(user_id, limit, as_of, timeout_s, known))
 
 
 class GuardedEncoder:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -13,12 +11,13 @@ from shared.data.nouns import Event, EventType, UserForgotten
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
+    from services.ranker.features.history_mark import HistoryMark
     from services.ranker.items.live import LiveItems
     from services.ranker.nouns import Answer, RecommendRequest
     from services.ranker.pipeline.call import Call
-    from shared.data.nouns import HistoryEvent, ItemFilter, LogRecord
+    from shared.data.nouns import ItemFilter, LogRecord
 
 ITEMS_CHANGED_S = 0.5
 """Age up to which an answer is given again once items have changed since: new ones shall soon be seen."""
@@ -34,24 +33,6 @@ class Basis:
     mark: int
     item_changes: int
     at: float
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryMark:
-    """Stands for a history: its length, and a digest of 16 bytes of all that is in it."""
-
-    length: int
-    digest: bytes
-
-    @classmethod
-    def of(cls, history: Sequence[HistoryEvent]) -> HistoryMark:
-        """Returns the mark of a history."""
-        events = [(one.item_id, one.type, one.timestamp.timestamp(), one.value, one.text) for one in history]
-        return cls(len(history), hashlib.blake2b(json.dumps(events).encode(), digest_size=16).digest())
-
-    def is_of(self, history: Sequence[HistoryEvent]) -> bool:
-        """Returns whether this is the mark of that history."""
-        return self.length == len(history) and self == HistoryMark.of(history)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +136,7 @@ class KeptAnswers:
         opens_at = openings.after(asked_at)
         kept = Kept(
             answer=answer,
-            history=HistoryMark.of(call.user().history),
+            history=call.user().mark,
             model_version=_model_version(call),
             candidates_version=answer.models.get("candidates", ""),
             rules_version=rules_version,
@@ -207,7 +188,7 @@ class KeptAnswers:
             and kept.model_version == _model_version(call)
             and kept.rules_version == rules_version
             and kept.candidates_version in ("", self._newest_candidates())
-            and kept.history.is_of(call.user().history)
+            and kept.history == call.user().mark
         )
 
     def _newest_candidates(self) -> str:

@@ -34,11 +34,24 @@ class CandidatesInfo:
     versions: tuple[VersionNote, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """What a user did, oldest first. `cursor` stands for the state of the log that it was read in; empty: not known."""
+
+    events: tuple[HistoryEvent, ...]
+    cursor: str = ""
+
+
 class HistoryReader(Protocol):
     """Reads what users did."""
 
-    async def history(self, user_id: str, limit: int, as_of: datetime | None, timeout_s: float) -> list[HistoryEvent]:
-        """Returns the newest `limit` events of a user before `as_of`, oldest first, impressions left out.
+    async def history(
+        self, user_id: str, limit: int, as_of: datetime | None, timeout_s: float, known: StoredHistory | None = None
+    ) -> StoredHistory:
+        """Returns the newest `limit` events of a user before `as_of`, impressions left out.
+
+        `known` is what an earlier call with the same user, limit and `as_of` returned. Where nothing has changed since,
+        its very `events` may be returned again.
 
         Raises:
             DependencyUnavailable: no answer within `timeout_s`.

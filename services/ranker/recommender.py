@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.ranker.computing import Computing
 from services.ranker.models.shelf import UNTRAINED, check_minimum
 from services.ranker.nouns import Answer, CandidateQuery, CandidateTable
 from services.ranker.pipeline.call import FULL_FUSION, SERVICE, Call, merged_times
@@ -61,6 +62,7 @@ class Recommender:
     recorder: ImpressionRecorder
     selector: Selector
     kept: KeptAnswers
+    computing: Computing = field(default_factory=Computing)
 
     async def recommend(self, request: RecommendRequest) -> Answer:
         """Returns the best items for a user.
@@ -89,7 +91,7 @@ class Recommender:
         pins, unmet = usable_pins(plan, request.k, catalogue, passes)
         query, found, before = await self._candidates(call, request, plan, allowed)
         found = await self._with_these(call, query, found, [pin.item_id for pin in pins])
-        adjusted, chosen, parts = await asyncio.to_thread(self._decide, call, found, request, plan, pins, unmet)
+        adjusted, chosen, parts = await self.computing.run(self._decide, call, found, request, plan, pins, unmet)
         results = await self.results.of(call, adjusted, chosen, parts, explain=request.explain)
         answer = replace(self._answer(call, results, adjusted.scored), unmet=chosen.unmet)
         if not results:
@@ -120,13 +122,13 @@ class Recommender:
         found = await self._search(call, query)
         if found is None:
             found = self._unsupported(call, request.item_ids)
-        adjusted = await asyncio.to_thread(self._scored, call, found)
+        adjusted = await self.computing.run(self._scored, call, found)
         scored = adjusted.scored
         unknown = [item_id for item_id in request.item_ids if not self._is_known(call, item_id)]
         lost = np.isin(found.item_ids, unknown) if unknown else np.zeros(len(found.item_ids), dtype=np.bool_)
         order = np.lexsort((np.arange(len(lost)), np.where(lost, 0, -scored.scores), lost))
         places = [int(place) for place in order[: request.k or len(order)]]
-        parts = await asyncio.to_thread(parts_of, scored, places)
+        parts = await self.computing.run(parts_of, scored, places)
         results = await self.results.of(call, adjusted, Selection.certain(places), parts, explain=request.explain)
         return replace(self._answer(call, results, scored), unknown_item_ids=tuple(unknown))
 
@@ -143,11 +145,11 @@ class Recommender:
         if found is None:
             found = self._unsupported(call, known)
         found = await self._with_these(call, query, found, known)
-        adjusted = await asyncio.to_thread(self._scored, call, found)
+        adjusted = await self.computing.run(self._scored, call, found)
         scored = adjusted.scored
         where = {item_id: place for place, item_id in enumerate(found.item_ids)}
         places = [where[item_id] for item_id in known]
-        parts = await asyncio.to_thread(parts_of, scored, places)
+        parts = await self.computing.run(parts_of, scored, places)
         results = await self.results.of(call, adjusted, Selection.certain(places), parts, explain=True)
         of_catalogue = set(known)
         unknown = tuple(item_id for item_id in request.item_ids if item_id not in of_catalogue)

@@ -238,6 +238,31 @@ class IngestionStoreContract:
         cut = await history(store, "u1", limit=2)
         assert ([one.item_id for one in cut.events], cut.total) == (["i9", "i5"], 5)
 
+    async def test_a_history_that_has_not_changed_may_be_said_to_be_unchanged(self, store: Any) -> None:
+        """Never after a write or an erasure of this user; others' writes and impressions may leave it unchanged."""
+
+        async def unchanged(user: str, known: int, **asked: Any) -> bool:
+            types = asked.get("types", ALL_BUT_IMPRESSIONS)
+            found = await store.user_history(user, limit=100, types=types, before=None, known=known)
+            full = await history(store, user, **asked)
+            assert found.unchanged or found.events == full.events
+            assert found.sequence <= store.end
+            return bool(found.unchanged)
+
+        await store.append_events([event(1), event(2, "u2")])
+        known = (await history(store, "u1")).sequence
+        await store.append_events([event(3, "u2")])
+        seen = [await unchanged("u1", known), await unchanged("u2", known)]
+        assert seen[1] is False
+        shown = event(4, kind=EventType.IMPRESSION)
+        await store.append_events([shown])
+        assert not await unchanged("u1", known, types=frozenset(EventType))
+        await store.append_events([event(5)])
+        assert not await unchanged("u1", known)
+        known = (await history(store, "u1")).sequence
+        await store.forget_user("u1")
+        assert not await unchanged("u1", known)
+
     async def test_history_by_type_and_time(self, store: Any) -> None:
         """`before` is exclusive; impressions only when asked for."""
         kinds = list(EventType)

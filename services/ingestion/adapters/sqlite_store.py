@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
 
+from services.ingestion.adapters.recent_changes import RecentChanges
 from services.ingestion.adapters.sqlite_commits import GroupCommitter
 from services.ingestion.adapters.sqlite_errors import COMPONENT, translated
 from services.ingestion.adapters.sqlite_reads import Reader
@@ -25,6 +26,7 @@ from services.ingestion.ports import (
     Upserted,
     UserHistory,
 )
+from shared.data.nouns import EventType
 from shared.errors import DependencyUnavailable, ShuttingDown
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from shared.data.nouns import Event, EventType, Item
+    from shared.data.nouns import Event, Item
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +58,7 @@ class SqliteStore:
         self._max_queued_rows = max_queued_rows
         self._log_id = ""
         self._end = 0
+        self._changes = RecentChanges()
         self._grown = asyncio.Event()
         self._closing = False
         self._lock_file: IO[bytes] | None = None
@@ -90,7 +93,15 @@ class SqliteStore:
 
     async def append_events(self, events: Sequence[Event]) -> Appended:
         """Appends events with new ids."""
-        return await self._write(len(events), lambda writer: writer.append_events(events))
+
+        def work(writer: LogWriter) -> Appended:
+            appended = writer.append_events(events)
+            # Impressions are in no history that asks for what is known.
+            users = (event.user_id for event in events if event.type is not EventType.IMPRESSION)
+            self._changes.note(users, writer.sequence)
+            return appended
+
+        return await self._write(len(events), work)
 
     async def upsert_items(self, items: Sequence[Item]) -> Upserted:
         """Writes items."""
@@ -102,7 +113,13 @@ class SqliteStore:
 
     async def forget_user(self, user_id: str) -> Erasure:
         """Erases a user's events; from the write-ahead log as soon as no reader is in the way."""
-        return await self._write(1, lambda writer: writer.forget_user(user_id), empties_wal=True)
+
+        def work(writer: LogWriter) -> Erasure:
+            erasure = writer.forget_user(user_id)
+            self._changes.note([user_id], writer.sequence)
+            return erasure
+
+        return await self._write(1, work, empties_wal=True)
 
     async def read(self, after: int, limit: int, exclude: AbstractSet[EventType]) -> Stretch:
         """Reads a stretch of the log."""
@@ -124,9 +141,20 @@ class SqliteStore:
         return await self._read(Reader.list_items, after, limit)
 
     async def user_history(
-        self, user_id: str, *, limit: int, types: AbstractSet[EventType], before: datetime | None
+        self,
+        user_id: str,
+        *,
+        limit: int,
+        types: AbstractSet[EventType],
+        before: datetime | None,
+        known: int | None = None,
     ) -> UserHistory:
-        """Reads the newest events of a user."""
+        """Reads the newest events of a user, or tells that what is `known` still holds."""
+        # The end first: what is committed up to it was noted before.
+        end = self._end
+        if known is not None and EventType.IMPRESSION not in types and self._changes.none_since(user_id, known):
+            self._check_open()
+            return UserHistory([], 0, end, unchanged=True)
         return await self._read(Reader.user_history, user_id, limit, types, before)
 
     async def stats(self) -> StoreStats:
@@ -149,6 +177,7 @@ class SqliteStore:
             raise StoreUnusable(f"cannot read {self._path}: {error}; restore it from a backup") from error
         self._connection = connection
         self._end = writer.sequence
+        self._changes = RecentChanges(self._end)
 
         def on_commit(end: int) -> None:
             self._end = end

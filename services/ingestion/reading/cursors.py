@@ -18,7 +18,7 @@ def encode_cursor(log_id: str, sequence: int) -> str:
     return _encode(f"1.{log_id}.{sequence}")
 
 
-def decode_cursor(cursor: str, log_id: str, end: int) -> int:
+def decode_cursor(cursor: str, log_id: str, end: int, field: str = "cursor") -> int:
     """Returns the position of a cursor; empty means the start.
 
     Raises:
@@ -30,13 +30,28 @@ def decode_cursor(cursor: str, log_id: str, end: int) -> int:
         return 0
     match = _CURSOR.fullmatch(_decode(cursor) or "")
     if match is None:
-        raise InvalidField("cursor", cursor, "a cursor of an earlier answer, or empty", "leave it empty to begin anew")
+        raise InvalidField(field, cursor, "a cursor of an earlier answer, or empty", "leave it empty to begin anew")
     if match[1] != log_id:
         raise StaleCursor("the cursor belongs to another log; read from the start")
     position = int(match[2])
     if position > end:
         raise StaleCursor("the cursor is beyond the end of the log; read from the start")
     return position
+
+
+def known_position(cursor: str, log_id: str, end: int) -> int | None:
+    """Returns the position of a cursor that says what the caller knows; None when it knows nothing of this log.
+
+    Raises:
+        InvalidField: not a cursor.
+
+    """
+    if not cursor:
+        return None
+    try:
+        return decode_cursor(cursor, log_id, end, "known_cursor")
+    except StaleCursor:
+        return None
 
 
 def encode_page_token(last_item_id: str) -> str:

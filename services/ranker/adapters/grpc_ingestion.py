@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2_grpc as pb_grpc
 
+from services.ranker.ports import StoredHistory
 from shared.data.nouns import EventType, HistoryEvent
 from shared.rpc import client
 from shared.rpc.convert import decode_time, encode_event, encode_time
@@ -29,13 +30,21 @@ class GrpcIngestion:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = pb_grpc.IngestionServiceStub(channel)
 
-    async def history(self, user_id: str, limit: int, as_of: datetime | None, timeout_s: float) -> list[HistoryEvent]:
+    async def history(
+        self, user_id: str, limit: int, as_of: datetime | None, timeout_s: float, known: StoredHistory | None = None
+    ) -> StoredHistory:
         """Returns a user's newest events, oldest first; see `HistoryReader`."""
         request = pb.GetUserHistoryRequest(
-            user_id=user_id, limit=limit, as_of=None if as_of is None else encode_time(as_of)
+            user_id=user_id,
+            limit=limit,
+            as_of=None if as_of is None else encode_time(as_of),
+            known_cursor="" if known is None else known.cursor,
         )
         reply = await client.call(self._stub.GetUserHistory(request, timeout=timeout_s), COMPONENT)
-        return [_history_event(message) for message in reversed(reply.events)]
+        if known is not None and reply.unchanged:
+            # The newer position: ingestion can tell longer what has changed since.
+            return StoredHistory(known.events, reply.cursor)
+        return StoredHistory(tuple(_history_event(message) for message in reversed(reply.events)), reply.cursor)
 
     async def write(self, events: Sequence[Event], timeout_s: float) -> int:
         """Writes impressions; see `ImpressionWriter`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.ranker.features.history_mark import HistoryMark
 from shared.data.nouns import EventType, temperature
 from shared.data.texts import recency_weights
 
@@ -41,6 +43,11 @@ class UserProfile:
     events: int
     judged: tuple[tuple[str, float], ...] = ()
     """(item id, strength) of the newest judged items, oldest first: above 0 liked, below 0 disliked."""
+
+    @cached_property
+    def mark(self) -> HistoryMark:
+        """Stands for the history; the same for an equal one."""
+        return HistoryMark.of(self.history)
 
     @property
     def temperature(self) -> Temperature:

@@ -153,6 +153,18 @@ async def test_history_by_limit_type_and_time(stub):
     assert (len(nobody.events), nobody.total, nobody.sequence) == (0, 0, history.sequence)
 
 
+async def test_a_known_history_is_not_sent_again_until_the_user_does_something(stub):
+    await write(stub, [1, 2])
+    first = await stub.GetUserHistory(pb.GetUserHistoryRequest(user_id="u"))
+    asked = pb.GetUserHistoryRequest(user_id="u", known_cursor=first.cursor)
+    await write(stub, [3], user="other")
+    again = await stub.GetUserHistory(asked)
+    assert (again.unchanged, list(again.events)) == (True, [])
+    await write(stub, [4])
+    changed = await stub.GetUserHistory(asked)
+    assert (changed.unchanged, [one.event_id for one in changed.events]) == (False, ["e4", "e2", "e1"])
+
+
 async def test_stats_say_what_is_stored(stub):
     empty = await stub.GetStats(pb.GetStatsRequest())
     assert (empty.events, empty.engine, empty.HasField("oldest_event")) == (0, "sqlite", False)
@@ -178,6 +190,7 @@ BAD_REQUESTS = {
     "negative limit": (HISTORY, pb.GetUserHistoryRequest(user_id="u", limit=-1), "limit", "-1", "INVALID_FIELD"),
     "limit over": (HISTORY, pb.GetUserHistoryRequest(user_id="u", limit=1001), "limit", "1001", "LIMIT_EXCEEDED"),
     "no type": (HISTORY, pb.GetUserHistoryRequest(user_id="u", types=[4, 0]), "types[1]", "0", "INVALID_FIELD"),
+    "known": (HISTORY, pb.GetUserHistoryRequest(user_id="u", known_cursor="?"), "known_cursor", "?", "INVALID_FIELD"),
     "as of": (HISTORY, pb.GetUserHistoryRequest(user_id="u", as_of={"nanos": -1}), "as_of", "0", "INVALID_FIELD"),
     "forget nobody": ("ForgetUser", pb.ForgetUserRequest(), "user_id", "", "INVALID_FIELD"),
     "read size below": ("ReadEvents", pb.ReadEventsRequest(batch_size=-1), "batch_size", "-1", "INVALID_FIELD"),

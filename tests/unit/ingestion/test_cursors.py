@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingestion.reading.cursors import decode_cursor, decode_page_token, encode_cursor, encode_page_token
+from services.ingestion.reading.cursors import (
+    decode_cursor,
+    decode_page_token,
+    encode_cursor,
+    encode_page_token,
+    known_position,
+)
 from shared.errors import InvalidField, StaleCursor
 
 LOG = "0123456789abcdef"
@@ -77,3 +83,13 @@ def test_any_text_is_decoded_or_refused(text):
             decode()
         except (InvalidField, StaleCursor):
             continue
+
+
+def test_what_a_caller_knows_counts_for_this_log_alone():
+    assert known_position(encode_cursor(LOG, 7), LOG, end=9) == 7
+    assert known_position("", LOG, end=9) is None
+    assert known_position(encode_cursor(LOG, 10), LOG, end=9) is None
+    assert known_position(encode_cursor("f" * 16, 7), LOG, end=9) is None
+    with pytest.raises(InvalidField) as refused:
+        known_position("x", LOG, end=9)
+    assert refused.value.violation.field == "known_cursor"

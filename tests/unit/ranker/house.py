@@ -27,7 +27,7 @@ from services.ranker.pipeline.select.rule_book import RuleBook
 from services.ranker.pipeline.select.selector import Selector
 from services.ranker.pipeline.sources.sources import Sources
 from services.ranker.pipeline.timeouts import Timeouts
-from services.ranker.ports import Embedded
+from services.ranker.ports import Embedded, StoredHistory
 from services.ranker.recommender import Recommender
 from services.ranker.results import Results
 from services.ranker.settings import RankerSettings
@@ -61,9 +61,10 @@ class Neighbours:
         if component in self.down:
             raise DependencyUnavailable(component, "not reachable")
 
-    async def history(self, user_id, limit, as_of, timeout_s):  # noqa: ARG002 (the port's signature)
+    async def history(self, user_id, limit, as_of, timeout_s, known=None):  # noqa: ARG002 (the port's signature)
         self._check("ingestion")
-        return self.histories.get(user_id, [])[-limit:]
+        events = tuple(self.histories.get(user_id, [])[-limit:])
+        return known if known is not None and known.events == events else StoredHistory(events)
 
     async def write(self, events, timeout_s):  # noqa: ARG002 (the port's signature)
         self._check("ingestion")

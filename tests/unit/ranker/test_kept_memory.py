@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.ranker.kept import HistoryMark
+from services.ranker.features.history_mark import HistoryMark
 from services.ranker.pipeline.select.options import NO_OPTIONS
 from shared.data.nouns import EventType, HistoryEvent, ItemFilter
 
@@ -86,7 +86,7 @@ async def test_no_history_is_held(kept):
 def test_the_mark_of_a_history_tells_every_change(other):
     history = (seen("i1"), seen("i3", 4.0))
     mark = HistoryMark.of(history)
-    assert mark.is_of(tuple(replace(event) for event in history))
-    assert not mark.is_of((history[0], replace(history[1], **other)))
-    assert not mark.is_of(history[::-1])
-    assert not mark.is_of(history[:1])
+    assert mark == HistoryMark.of(tuple(replace(event) for event in history))
+    assert mark != HistoryMark.of((history[0], replace(history[1], **other)))
+    assert mark != HistoryMark.of(history[::-1])
+    assert mark != HistoryMark.of(history[:1])

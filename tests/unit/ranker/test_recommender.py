@@ -13,7 +13,7 @@ from shared.data.nouns import Item, ItemFilter, SeenPolicy, Temperature
 from shared.errors import InvalidField, NotFound
 
 from .house import WORLD, named, record
-from .samples import START, rating
+from .samples import START, rating, seen
 
 
 async def test_a_full_answer(house):
@@ -167,3 +167,26 @@ async def test_many_results_are_those_of_few(house):
     assert [one.position for one in many.results] == list(range(1, 301))
     assert [one.item_id for one in many.results[:5]] == [one.item_id for one in few.results]
     assert all(one.explanation is not None for one in many.results)
+
+
+async def test_a_history_is_made_a_profile_of_once_until_it_changes(house):
+    await house.train()
+    known = house.recommender.hydrate._known
+    await house.ask()
+    first = known.get("u").profile
+    await house.ask()
+    assert known.get("u").profile is first
+    house.near.histories["u"].append(seen("i3", 5, 4))
+    answer = await house.ask()
+    assert answer.results[0].item_id == "i4"
+    assert [event.item_id for event in known.get("u").profile.history] == ["i0", "i1", "i2", "i3"]
+
+
+async def test_what_was_known_at_another_time_is_not_what_is_known_now(house):
+    await house.train()
+    now = [one.item_id for one in (await house.ask()).results]
+    house.near.histories["u"] = house.near.histories["u"][:1]
+    then = await house.ask(question=Question("u", as_of=START + timedelta(days=2)))
+    assert [one.item_id for one in then.results][:2] == ["i1", "i2"]
+    assert len(house.recommender.hydrate._known.get("u").profile.history) == 3
+    assert now[0] == "i3"

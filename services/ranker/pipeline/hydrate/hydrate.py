@@ -9,6 +9,7 @@ import numpy as np
 
 from services.ranker.features.profile import TextProfile, UserProfile
 from services.ranker.pipeline.call import CF_ONLY, FULL_FUSION, POPULAR
+from services.ranker.pipeline.hydrate.known import KnownUser
 from shared.data.texts import profile_texts
 from shared.errors import DependencyUnavailable, FusionrecError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from services.ranker.pipeline.hydrate.known import KnownHistories
     from services.ranker.pipeline.timeouts import Timeouts
     from services.ranker.ports import HistoryReader, TextEncoder
-    from shared.data.nouns import HistoryEvent
     from shared.data.preferences import PreferenceRules
 
 STAGE = "hydrate"
@@ -52,8 +52,10 @@ class Hydrate:
         """Sets the user's profile and the time that features are computed for."""
         with call.stages.stage(STAGE):
             question = call.question
-            events = question.history if question.history is not None else await self._stored(call)
-            call.profile = UserProfile.of(events, self._preferences)
+            if question.history is not None:
+                call.profile = UserProfile.of(question.history, self._preferences)
+            else:
+                call.profile = await self._stored(call)
             # Without a given time, the question is asked when the log's events end: for a log that is written to,
             # that is now; for one that was imported, recency and age stay what they were.
             ends = call.table.popularity.clock or int(call.at.timestamp())
@@ -84,15 +86,21 @@ class Hydrate:
             call.language_model = False
         call.stages.add(STAGE, time.perf_counter() - started)
 
-    async def _stored(self, call: Call) -> tuple[HistoryEvent, ...]:
-        user_id, mark = call.question.user_id, self._known.mark
+    async def _stored(self, call: Call) -> UserProfile:
+        user_id, as_of, mark = call.question.user_id, call.question.as_of, self._known.mark
+        known = self._known.get(user_id)
+        before = known.history if known is not None and as_of is None else None
         try:
-            as_of, timeout_s = call.question.as_of, self._timeouts.history()
-            history = tuple(await self._reader.history(user_id, self._history_limit, as_of, timeout_s))
+            timeout_s = self._timeouts.history()
+            history = await self._reader.history(user_id, self._history_limit, as_of, timeout_s, before)
         except DependencyUnavailable as error:
             known = self._known.get(user_id)
             call.degrade("ingestion", error.message, POPULAR if known is None else FULL_FUSION)
-            return known or ()
-        if call.question.as_of is None:
-            self._known.put(user_id, history, mark)
-        return history
+            return UserProfile.of((), self._preferences) if known is None else known.profile
+        if known is not None and history.events is known.history.events:
+            profile = known.profile
+        else:
+            profile = UserProfile.of(history.events, self._preferences)
+        if as_of is None:
+            self._known.put(user_id, KnownUser(history, profile), mark)
+        return profile

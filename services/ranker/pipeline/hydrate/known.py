@@ -1,8 +1,9 @@
-"""Last known histories, for when ingestion does not answer."""
+"""Last known histories: read once while nothing changes, and what is left when ingestion does not answer."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.data.nouns import UserForgotten
@@ -10,7 +11,17 @@ from shared.data.nouns import UserForgotten
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.data.nouns import HistoryEvent, LogRecord
+    from services.ranker.features.profile import UserProfile
+    from services.ranker.ports import StoredHistory
+    from shared.data.nouns import LogRecord
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUser:
+    """A history as it was read, and the profile that it makes."""
+
+    history: StoredHistory
+    profile: UserProfile
 
 
 class KnownHistories:
@@ -18,7 +29,7 @@ class KnownHistories:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._histories: OrderedDict[str, tuple[HistoryEvent, ...]] = OrderedDict()
+        self._histories: OrderedDict[str, KnownUser] = OrderedDict()
         self._forgotten = 0
 
     @property
@@ -26,16 +37,16 @@ class KnownHistories:
         """Changes whenever a user is erased."""
         return self._forgotten
 
-    def put(self, user_id: str, history: tuple[HistoryEvent, ...], mark: int) -> None:
-        """Remembers a history, unless a user was erased since `mark` was read: it may be theirs."""
+    def put(self, user_id: str, known: KnownUser, mark: int) -> None:
+        """Remembers a user's history, unless a user was erased since `mark` was read: it may be theirs."""
         if mark != self._forgotten:
             return
-        self._histories[user_id] = history
+        self._histories[user_id] = known
         self._histories.move_to_end(user_id)
         if len(self._histories) > self._capacity:
             self._histories.popitem(last=False)
 
-    def get(self, user_id: str) -> tuple[HistoryEvent, ...] | None:
+    def get(self, user_id: str) -> KnownUser | None:
         """Returns the last known history; None for a user who is not remembered."""
         return self._histories.get(user_id)
 

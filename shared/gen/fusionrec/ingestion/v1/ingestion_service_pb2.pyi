@@ -536,10 +536,16 @@ class GetUserHistoryRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    KNOWN_CURSOR_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. 1 to 256 bytes. An unknown user has an empty history, which is not an error."""
     limit: _builtins.int
     """The newest this many events. 0 means 200; at most 1000."""
+    known_cursor: _builtins.str
+    """The `cursor` of an earlier answer to the same question. When the server can tell that nothing of the user was
+    written or erased since, it says `unchanged` instead of sending the events again. A cursor of another log, or one
+    that is too old to tell, is answered in full.
+    """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.EventType.ValueType]:
         """Only events of these types. Empty: all but IMPRESSION."""
@@ -555,10 +561,11 @@ class GetUserHistoryRequest(_message.Message):
         limit: _builtins.int = ...,
         types: _abc.Iterable[_event_pb2.EventType.ValueType] | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
+        known_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "limit", b"limit", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "known_cursor", b"known_cursor", "limit", b"limit", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,12 +581,15 @@ class GetUserHistoryResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """The user's events of the asked types in the store, before `limit` cut them."""
     cursor: _builtins.str
     """The log position this was read at: records after it are not in `events`."""
     sequence: _builtins.int
     """That position as a sequence number, to compare with LogRecord.sequence."""
+    unchanged: _builtins.bool
+    """The answer is that of `known_cursor`: `events` and `total` are left out."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
         """The events, newest first: by timestamp, then by item id, descending."""
@@ -591,10 +601,11 @@ class GetUserHistoryResponse(_message.Message):
         total: _builtins.int = ...,
         cursor: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        unchanged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events", "sequence", b"sequence", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events", "sequence", b"sequence", "total", b"total", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
