@@ -98,7 +98,7 @@ async def _measure(
         "offered_per_s": round(rate, 1),
         "loads": await _under_writes(processes, {COMPUTED: computed, AS_CALLED: call}, rate, data, seconds),
         "swap_after_training": await _swap(call, rate, _train(fleet)),
-        "swap_alone": await _swap(call, rate, asyncio.to_thread(_republish, str(fleet.artifacts))),
+        "swap_alone": await _swap(call, rate, asyncio.to_thread(republish, str(fleet.artifacts))),
         "two_way": await two_way.measure(processes["candidates"].address, processes["ingestion"].address, call),
     }
 
@@ -213,13 +213,16 @@ async def _train(fleet: Fleet) -> float:
     return time.perf_counter()
 
 
-def _republish(artifacts: str) -> float:
-    """Publishes the current version's files once more: a swap without a training on the same cores."""
+def republish(artifacts: str, kind: str = KIND) -> float:
+    """Publishes the current version's files once more: a swap without a training on the same cores.
+
+    Returns when that was, by `time.perf_counter`.
+    """
     store = ArtifactStore(artifacts)
-    loaded = store.load(KIND)
+    loaded = store.load(kind)
     manifest = loaded.manifest
     facts: dict[str, Any] = {"config": manifest.config, "data": manifest.data, "lineage": manifest.lineage}
     with tempfile.TemporaryDirectory(prefix="republished-") as folder:
         shutil.copytree(loaded.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
-        store.publish(KIND, Path(folder), labels=manifest.labels, **facts)
+        store.publish(kind, Path(folder), labels=manifest.labels, **facts)
     return time.perf_counter()

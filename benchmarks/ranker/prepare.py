@@ -38,12 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from benchmarks.candidates.data import Data
+    from benchmarks.candidates.fleet import Fleet
     from services.ranker.training.job import Prepared
     from services.ranker.training.learned import LearnedList
     from shared.data.log import LogSnapshot
     from shared.data.nouns import Event
 
 RULES = RankerSettings().preferences
+ALL_PINNED = {"CANDIDATES_PINNED_VERSIONS": "8"}
+"""All versions that a training asks fit into memory at once."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,13 @@ class Material:
 
 
 @contextmanager
-def services(folder: Path, protocols: Sequence[Protocol], *, small: bool) -> Iterator[RankerSettings]:
-    """Runs ingestion, embedding and candidates, trained for these protocols unless `folder` has that already."""
+def trained_fleet(folder: Path, protocols: Sequence[Protocol], data: Data) -> Iterator[Fleet]:
+    """Runs ingestion and embedding with `data`; candidates are trained for these protocols.
+
+    Neither happens where `folder` has that already.
+    """
     fresh = not (folder / "events.db").exists()
-    with running_fleet(folder, movielens(small=small) if fresh else None) as fleet:
+    with running_fleet(folder, data if fresh else None) as fleet:
         environment = {**os.environ, **fleet.environment}
         for protocol in protocols:
             done = folder / f"trained-{protocol.value}"
@@ -75,13 +82,22 @@ def services(folder: Path, protocols: Sequence[Protocol], *, small: bool) -> Ite
                 command = [sys.executable, "-m", "services.candidates", "train", "--protocol", protocol.value]
                 subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, check=True)
                 done.touch()
-        with fleet.candidates({"CANDIDATES_PINNED_VERSIONS": "8"}) as candidates:
-            yield RankerSettings(
-                ingestion_address=fleet.ingestion.address,
-                embedding_address=fleet.embedding.address,
-                candidates_address=candidates.address,
-                artifacts=str(folder / "ranker"),
-            )
+        yield fleet
+
+
+@contextmanager
+def services(folder: Path, protocols: Sequence[Protocol], *, small: bool) -> Iterator[RankerSettings]:
+    """Runs ingestion, embedding and candidates, trained for these protocols unless `folder` has that already."""
+    with (
+        trained_fleet(folder, protocols, movielens(small=small)) as fleet,
+        fleet.candidates(ALL_PINNED) as candidates,
+    ):
+        yield RankerSettings(
+            ingestion_address=fleet.ingestion.address,
+            embedding_address=fleet.embedding.address,
+            candidates_address=candidates.address,
+            artifacts=str(folder / "ranker"),
+        )
 
 
 async def material(settings: RankerSettings, protocol: Protocol) -> Material:

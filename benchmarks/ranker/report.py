@@ -1,4 +1,4 @@
-"""The figures of the fusion functions as Markdown, and what they must reach."""
+"""The figures of the ranker as Markdown, and what they must reach; those over the wire are in `report_served`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.candidates.report import table
 from benchmarks.candidates.targets import Target, Verdict
+from benchmarks.ranker import report_served
 from shared.data.splits import NEW_USER_HISTORIES
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ TARGETS = (
     ),
     Target("warm", "contributions of 1,000 results, worst relative error", _least_exact, at_most=1e-4),
     Target("warm", "scoring of 300 candidates, slowest fusion, p50 ms", _slowest, at_most=3.0),
+    *report_served.TARGETS,
 )
 
 
@@ -47,10 +49,10 @@ def verdicts(parts: Mapping[str, Any]) -> list[Verdict]:
 
 
 def markdown(run: Mapping[str, Any]) -> str:
-    """Returns the page of one run."""
-    page = "# Figures of the ranker's fusion functions\n\n"
+    """Returns the page: what is met, then a section for each part, with the run that it is of."""
+    page = "# Figures of the ranker\n\n"
     page += ", ".join(f"{name} {value}" for name, value in run["environment"].items()) + "\n\n"
-    parts = run["parts"]
+    parts, measured = run["parts"], run.get("measured", {})
     if run["small"]:
         page += "A quick run on a slice of the data: no figure here says anything about the targets.\n"
     else:
@@ -59,7 +61,9 @@ def markdown(run: Mapping[str, Any]) -> str:
         ]
         page += table(["target", "measured", "bound", ""], rows)
     for name, part in parts.items():
-        page += f"\n## {name}\n\n" + (_ablations(part) if name == "ablations" else _part(part))
+        own = measured.get(name)
+        when = f"Measured {own['at']}, commit {own['commit']}.\n\n" if own else ""
+        page += f"\n## {name}\n\n{when}{SECTIONS.get(name, _part)(part)}"
     return page
 
 
@@ -82,3 +86,7 @@ def _ablations(part: Mapping[str, Any]) -> str:
     keys = [NDCG, f"{NDCG} warm", f"{NDCG} cold-user", f"{NDCG} new-items"]
     rows = [[name, *(one.get(key) for key in keys)] for name, one in part.items()]
     return "gbdt, fitted anew each time.\n\n" + table(["", "test", "validation warm", "cold user", "new items"], rows)
+
+
+SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"ablations": _ablations, **report_served.SECTIONS}
+"""By part; the others are protocols."""

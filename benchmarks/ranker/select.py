@@ -1,7 +1,8 @@
 """What the dials of a list cost and give on MovieLens: likeness, categories and the long tail against NDCG@10.
 
 Asks a trained ranker for the warm protocol's version, each user with the history before the test part, once per
-setting of a dial. Needs the services (`fusionrec demo --keep`, then `fusionrec up`).
+setting of a dial. A part of `python -m benchmarks.ranker` (`--only dials`); alone it needs the services (`fusionrec
+demo --keep`, then `fusionrec up`).
 
     python -m benchmarks.ranker.select --ranker 127.0.0.1:50054 --users 200
 """
@@ -25,18 +26,19 @@ from fusionrec.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 from fusionrec.ranker.v1 import ranker_service_pb2_grpc as ranker_grpc
 
+from benchmarks.candidates.data import movielens
 from services.ranker.pipeline.select.calibration import category_mix, divergence
 from shared.data.preferences import PreferenceRules
 from shared.data.splits import by_user, per_user_chronological
 from shared.data.texts import item_text
 from shared.rpc.convert import decode_vector, encode_time
-from shared.testing.movielens import movielens_events, movielens_items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from benchmarks.candidates.data import Data
     from shared.data.nouns import Event, Item
 
 K = 10
@@ -69,7 +71,7 @@ def dials() -> Iterator[tuple[str, float, pb.RecommendRequest]]:
         yield "max_per_category", most, pb.RecommendRequest(k=K, selection=pb.SelectionOptions(max_per_category=most))
 
 
-async def measure(ranker: str, embedding: str, *, users: int = 200) -> list[dict[str, Any]]:
+async def measure(ranker: str, embedding: str, *, users: int = 200, data: Data | None = None) -> list[dict[str, Any]]:
     """Returns one row per setting of a dial: NDCG@10 and its share of that by score, and what the lists are like.
 
     `ild_text`: mean distance (1 - cosine of centred text vectors) of two items of a list. `ild_genres`: mean Jaccard
@@ -77,8 +79,9 @@ async def measure(ranker: str, embedding: str, *, users: int = 200) -> list[dict
     `tail`: share of items outside of the head, which has the most popular items with a fifth of the positives.
     `catalogue`: share of the catalogue that is shown to anybody.
     """
-    items = {item.item_id: item for item in movielens_items()}
-    events = list(movielens_events())
+    data = data or movielens(small=False)
+    items = {item.item_id: item for item in data.items}
+    events = list(data.events)
     cases = warm_cases(events)[:users]
     async with connect_aio(ranker) as channel:
         stub = ranker_grpc.RankerServiceStub(channel)
@@ -172,23 +175,24 @@ def _row(
     flat = [item_id for one in lists for item_id in one]
     pairs = list(zip(lists, cases, strict=True))
     return {
-        "ndcg@10": _mean(_ndcg(one, case.relevant) for one, case in pairs),
-        "ild_text": _mean(_distance(one, lambda a, b: 1 - float(vectors[a] @ vectors[b])) for one in lists),
-        "ild_genres": _mean(_distance(one, lambda a, b: _jaccard(items[a], items[b])) for one in lists),
-        "genres": _mean(len({name for item_id in one for name in items[item_id].categories}) for one in lists),
-        "kl": _mean(_divergence(one, case, items) for one, case in pairs),
+        "ndcg@10": mean(ndcg(one, case.relevant) for one, case in pairs),
+        "ild_text": mean(_distance(one, lambda a, b: 1 - float(vectors[a] @ vectors[b])) for one in lists),
+        "ild_genres": mean(_distance(one, lambda a, b: _jaccard(items[a], items[b])) for one in lists),
+        "genres": mean(len({name for item_id in one for name in items[item_id].categories}) for one in lists),
+        "kl": mean(_divergence(one, case, items) for one, case in pairs),
         "tail": round(sum(item_id not in head for item_id in flat) / max(len(flat), 1), 4),
         "catalogue": round(len(shown) / len(items), 4),
     }
 
 
-def _ndcg(shown: Sequence[str], relevant: frozenset[str]) -> float:
+def ndcg(shown: Sequence[str], relevant: frozenset[str]) -> float:
+    """Returns NDCG of the first `K` places: gain 1 for each relevant item."""
     gains = sum(1 / math.log2(place + 2) for place, item_id in enumerate(shown[:K]) if item_id in relevant)
     return gains / sum(1 / math.log2(place + 2) for place in range(min(K, len(relevant))))
 
 
-def _distance(shown: Sequence[str], distance: Any) -> float:
-    return _mean(distance(a, b) for a, b in combinations(shown, 2))
+def _distance(shown: Sequence[str], distance: Callable[[str, str], float]) -> float:
+    return mean(distance(a, b) for a, b in combinations(shown, 2))
 
 
 def _jaccard(left: Item, right: Item) -> float:
@@ -212,7 +216,8 @@ def _told(event: Event) -> event_pb2.HistoryEvent:
     )
 
 
-def _mean(values: Any) -> float:
+def mean(values: Iterable[float]) -> float:
+    """Returns the mean to four places; 0 of nothing."""
     known = list(values)
     return round(float(np.mean(known)), 4) if known else 0.0
 
