@@ -76,7 +76,7 @@ async def measure(fleet: Fleet, users: Sequence[str], seconds: float) -> dict[st
 async def _measure(address: str, users: Sequence[str], load: Load, seconds: float) -> dict[str, Any]:
     async with connect_aio(address) as channel:
         call = calls(pb_grpc.CandidatesServiceStub(channel), users, load)
-        first = await _first_calls(call, len(users))
+        first = await first_calls(call, len(users))
         closed = await at_concurrencies(call, seconds)
         reply = await pb_grpc.CandidatesServiceStub(channel).GetCandidates(
             pb.GetCandidatesRequest(user_id=users[0], k=load.k, sources=load.sources, by_column=True)
@@ -90,8 +90,8 @@ async def _measure(address: str, users: Sequence[str], load: Load, seconds: floa
     }
 
 
-async def _first_calls(call: Call, users: int) -> dict[str, float]:
-    """Returns latencies of the calls that read the history and fold the user in, one at a time."""
+async def first_calls(call: Call, users: int) -> dict[str, float]:
+    """Returns latencies of the first call for each of so many users, one at a time."""
     result = Result()
     started = time.perf_counter()
     for number in range(users):

@@ -113,6 +113,9 @@ def _serving(part: Mapping[str, Any]) -> str:
         half = one["open_loop_at_half"]
         degraded = ", ".join(f"{key} {count}" for key, count in one["degraded"].items())
         rows.append([name, *(half[key] for key in ("offered_per_s", "p50_ms", "p99_ms", "failed")), degraded])
+    first = part["first_call_of_a_user"]
+    times = f"p50 {first['p50_ms']} ms, p99 {first['p99_ms']} ms"
+    text += f"\nBefore the loads as users call each user asked once, one at a time: {times}.\n"
     text += "\nOpen loop at half of what 16 at once reach:\n\n"
     text += table(["load", "calls/s", "p50 ms", "p99 ms", "failed", "degraded answers, all loops"], rows)
     stages = list(dict.fromkeys(stage for one in part["loads"].values() for stage in one["stage_us"]))

@@ -4,6 +4,7 @@ The chain is an echo that asks another echo, each a process of its own, with the
 bare echo: the least that an answer costs which needs one neighbour. A second chain answers with as many bytes as
 Recommend and, behind it, candidates do. Recommend is asked for 20 items of 300 candidates, for one user after another
 in random order, by name, impressions aside; a last load records them, as callers do who leave that to the server.
+Before the loads "as users call" each user has asked once: an answer is given again for a minute.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fusionrec.channel import connect_aio
 from fusionrec.ranker.v1 import ranker_service_pb2 as pb
 from fusionrec.ranker.v1 import ranker_service_pb2_grpc as pb_grpc
 
-from benchmarks.candidates.serving import NO_ANSWERS, shuffled
+from benchmarks.candidates.serving import NO_ANSWERS, first_calls, shuffled
 from benchmarks.echo import measure_chain
 from benchmarks.loadgen import at_concurrencies, closed_loop, open_loop, ratios
 from benchmarks.ranker.world import say
@@ -82,6 +83,8 @@ async def measure(world: World, seconds: float) -> dict[str, Any]:
         inner = await _bytes_of_candidates(served.candidates.address, users[0])
         scoring = await _scoring(served.ranker.address, users)
     with world.served(ranker=own) as served:
+        say("serving: the first call of each user")
+        first = await _first(served.ranker.address, users)
         for name, record in ((AS_CALLED, False), (RECORDED, True)):
             say(f"serving: {name}")
             loads[name] = await _measure(served.ranker.address, users, seconds, record=record)
@@ -92,6 +95,7 @@ async def measure(world: World, seconds: float) -> dict[str, Any]:
         "chain_sized": sized,
         "inner_reply_bytes": inner,
         "loads": loads,
+        "first_call_of_a_user": first,
         "to_chain": {name: ratios(one["closed_loop"], chain) for name, one in loads.items()},
         "to_chain_sized": {name: ratios(one["closed_loop"], sized) for name, one in loads.items()},
         "scoring_us": scoring,
@@ -115,6 +119,11 @@ async def _measure(address: str, users: Sequence[str], seconds: float, *, record
         "stage_us": call.stage_us(),
         "degraded": dict(call.degraded),
     }
+
+
+async def _first(address: str, users: Sequence[str]) -> dict[str, float]:
+    async with connect_aio(address) as channel:
+        return await first_calls(Asking(pb_grpc.RankerServiceStub(channel), users), len(users))
 
 
 async def _bytes_of_candidates(address: str, user: str) -> int:

@@ -35,6 +35,7 @@ def serving(ratio=0.5, p99=40.0, score=2_900):
         "chain_sized": CLOSED,
         "inner_reply_bytes": 30_000,
         "loads": dict.fromkeys(loads, load),
+        "first_call_of_a_user": SPEED,
         "to_chain": dict.fromkeys(loads, ratios),
         "to_chain_sized": dict.fromkeys(loads, ratios),
         "scoring_us": {"dot": {"p50": 100, "p99": 200}, "deep": {"p50": score, "p99": 9_000}},

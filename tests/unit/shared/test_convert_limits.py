@@ -212,3 +212,23 @@ def test_a_bad_filter_names_its_field(message, field):
     with pytest.raises((InvalidField, LimitExceeded)) as caught:
         convert.decode_filter(message, "filter")
     assert caught.value.violation.field == field
+
+
+def test_vectors_are_decoded_together_as_they_are_one_by_one():
+    rows = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    messages = [convert.encode_vector(row) for row in rows]
+    together = convert.decode_vectors(messages, 7)
+    assert together.dtype == np.float32
+    assert together.tolist() == [convert.decode_vector(one, "v").tolist() for one in messages]
+    assert convert.decode_vectors([], 0).shape == (0, 0)
+    together[0, 0] = 1.0  # it is the caller's own
+
+
+@pytest.mark.parametrize(
+    "wrong", [vector_pb2.Vector(data=b"1234", dim=2), vector_pb2.Vector(data=np.float32([np.nan, 1]).tobytes(), dim=2)]
+)
+def test_one_wrong_vector_among_many_is_refused(wrong):
+    good = convert.encode_vector(np.ones(2, dtype=np.float32))
+    with pytest.raises(InvalidField) as caught:
+        convert.decode_vectors([good, wrong, good], 2)
+    assert caught.value.violation.field == "embeddings.vector.data"
