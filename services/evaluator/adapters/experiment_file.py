@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from services.evaluator.experiments.experiment import Experiment
 from shared.data.validation import check_id
@@ -20,25 +20,32 @@ MAX_BYTES = 1024 * 1024
 MAX_EXPERIMENTS = 100
 MAX_VARIANTS = 20
 SEE = "see docs/experiments.md"
+_TEXT = "tag:yaml.org,2002:str"
+_TEXTS = ("name", "salt")
+"""Fields whose values are texts as they are written: a name of digits need not stand in quotes."""
 
-Weight = Annotated[FiniteFloat, Field(gt=0, le=1e6)]
+_UNREADABLE = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What PyYAML's constructors raise for values that they cannot hold, such as a date of month 99."""
+
+
+def _id(value: str) -> str:
+    try:
+        return check_id(value, "it")
+    except FieldError as error:
+        raise ValueError(error.message) from error
+
+
+Id = Annotated[str, AfterValidator(_id)]
+Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False, strict=True)]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid")
 
-    name: str
-    variants: dict[str, Weight] = Field(min_length=1, max_length=MAX_VARIANTS)
+    name: Id
+    variants: dict[Id, Weight] = Field(min_length=1, max_length=MAX_VARIANTS)
     share: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     salt: str = Field(default="", max_length=256)
-
-    @field_validator("name")
-    @classmethod
-    def _is_id(cls, name: str) -> str:
-        try:
-            return check_id(name, "name")
-        except FieldError as error:
-            raise ValueError(error.message) from error
 
 
 class _File(BaseModel):
@@ -78,18 +85,18 @@ def _experiments(data: bytes) -> dict[str, Experiment]:
         root = yaml.compose(data.decode(), Loader=yaml.SafeLoader)
         if root is None:
             return {}
-        _check_keys(root)
+        _check_nodes(root)
         content = _File.model_validate(yaml.SafeLoader("").construct_document(root))
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"]) or "the file"
+        value = "" if isinstance(first["input"], dict | list) else str(first["input"])
         line = _line(root, first["loc"])
-        raise InvalidField(f"line {line}: {path}", str(first["input"]), first["msg"], SEE) from error
+        raise InvalidField(_printable(f"line {line}: {path}"), _printable(value), first["msg"], SEE) from error
     except yaml.MarkedYAMLError as error:
         where = "the file" if error.problem_mark is None else f"line {error.problem_mark.line + 1}"
-        raise InvalidField(where, "", "YAML", str(error.problem)) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # Not UTF-8, a date of month 99, nested too deeply.
+        raise InvalidField(where, "", "YAML", _printable(str(error.problem))) from error
+    except _UNREADABLE as error:
         raise InvalidField("the file", "", "YAML", SEE) from error
     made: dict[str, Experiment] = {}
     for place, one in enumerate(content.experiments):
@@ -100,24 +107,36 @@ def _experiments(data: bytes) -> dict[str, Experiment]:
     return made
 
 
-def _check_keys(root: yaml.Node) -> None:
-    """Refuses a key that stands twice in its mapping: YAML's reader would drop the first in silence."""
-    # Each node once: aliases may name a node from a million places.
+def _check_nodes(root: yaml.Node) -> None:
+    """Refuses what YAML's reader would take in silence: a key that stands twice (it drops the first), and aliases.
+
+    A file of a kilobyte can name nodes by aliases until they fill the memory. Names are texts as they are written.
+    """
     waiting, known = [root], set[int]()
     while waiting:
         node = waiting.pop()
         if id(node) in known:
-            continue
+            raise yaml.MarkedYAMLError(problem="aliases are not read here", problem_mark=node.start_mark)
         known.add(id(node))
         if isinstance(node, yaml.MappingNode):
             names = set[str]()
             for key, value in node.value:
-                if str(key.value) in names:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise yaml.MarkedYAMLError(problem="a name is one word", problem_mark=key.start_mark)
+                if key.value in names:
                     raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands here twice", problem_mark=key.start_mark)
-                names.add(str(key.value))
+                names.add(key.value)
+                key.tag = _TEXT
+                if key.value in _TEXTS and isinstance(value, yaml.ScalarNode):
+                    value.tag = _TEXT
                 waiting.append(value)
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
+
+
+def _printable(text: str) -> str:
+    """Returns a text that can be written out: YAML may name halves of a character (U+D800)."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _line(node: yaml.Node, path: Sequence[int | str]) -> int:

@@ -93,6 +93,7 @@ def test_a_file_with_defaults(tmp_path):
     assert read(tmp_path, "") == read(tmp_path, "experiments: []") == {}
 
 
+UNPRINTABLE = "experiments.0.variants.\ufffd\ufffd\ufffd.[key]"
 ONE = "experiments:\n- name: a\n  variants: {x: 1}\n"
 
 
@@ -113,7 +114,15 @@ ONE = "experiments:\n- name: a\n  variants: {x: 1}\n"
         ("experiments: [\n", "line 2", "YAML"),
         (b"\xff\xfe", "the file", "YAML"),
         ("[" * 5_000, "the file", "YAML"),
-        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "line 1: a", "not permitted"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "line 1", "aliases"),
+        ("a: 1\n", "line 1: a", "not permitted"),
+        (ONE + "  share: !!int ''\n", "the file", "YAML"),
+        (ONE + "  share: !!bool maybe\n", "the file", "YAML"),
+        (ONE + "  share: 2026-99-99\n", "the file", "YAML"),
+        (ONE + "  ? [a]\n  : 1\n", "line 4", "one word"),
+        ("experiments:\n- {name: a, variants: {'': 1}}\n", "line 2: experiments.0.variants..[key]", "non-empty"),
+        ('experiments:\n- {name: a, variants: {"\\uD800": 1}}\n', f"line 2: {UNPRINTABLE}", "surrogates"),
+        ("experiments:\n- {name: a, variants: {x: true}}\n", "line 2: experiments.0.variants.x", "number"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_refused_with_its_line(tmp_path, text, where, what):

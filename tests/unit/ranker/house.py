@@ -33,7 +33,7 @@ from services.ranker.results import Results
 from services.ranker.settings import RankerSettings
 from shared.artifacts import ArtifactStore
 from shared.data.nouns import Item, ItemFilter, LogRecord, SeenPolicy
-from shared.errors import DependencyUnavailable, ModelNotReady
+from shared.errors import DependencyUnavailable, ModelNotReady, NotFound
 
 from .samples import RULES, START, rating, seen
 
@@ -56,6 +56,7 @@ class Neighbours:
     refusal: Exception | None = None
     variants: dict = field(default_factory=dict)
     assigned: list = field(default_factory=list)
+    ended: bool = False
 
     def _check(self, component):
         if component in self.down:
@@ -73,6 +74,8 @@ class Neighbours:
 
     async def assign(self, experiment, user_id, timeout_s):  # noqa: ARG002 (the port's signature)
         self._check("evaluator")
+        if self.ended:
+            raise NotFound(f"no experiment {experiment!r}")
         self.assigned.append(user_id)
         return self.variants.get(user_id, "")
 

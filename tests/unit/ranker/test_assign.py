@@ -76,6 +76,16 @@ async def test_without_the_evaluator_the_default_answers_and_says_so(house, cloc
     assert (answer.variant, named(answer)) == ("dot", {})
 
 
+async def test_an_experiment_that_has_ended_lets_everybody_go(house, clock):
+    await house.ask("u")
+    house.near.ended = True
+    clock.now += 61
+    for _ in range(2):
+        answer = await house.ask("u")
+        assert (answer.variant, named(answer)) == ("linear", {"evaluator": "default_variant"})
+        assert "no experiment" in answer.degraded[0].reason
+
+
 async def test_an_assigned_variant_that_is_not_loaded_is_named(house):
     house.near.variants["u"] = "deep"
     answer = await house.ask("u")

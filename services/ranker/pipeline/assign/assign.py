@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shared.data.nouns import UserForgotten
-from shared.errors import FusionrecError
+from shared.errors import DependencyUnavailable, FusionrecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,10 +79,14 @@ class Assign:
         mark = self._forgotten
         try:
             variant = await self._assigner.assign(self._experiment, user_id, self._timeout())
-        except FusionrecError:
+        except DependencyUnavailable:
             if known is None:
                 raise
             return known[0]
+        except FusionrecError:
+            # It answers: the experiment has ended.
+            self._known.pop(user_id, None)
+            raise
         if mark == self._forgotten:
             self._known[user_id] = (variant, self._clock())
             self._known.move_to_end(user_id)
