@@ -78,7 +78,7 @@ def _roll_back(settings: RankerSettings, version: str) -> tuple[str, Manifest]:
 def _train(settings: RankerSettings, options: argparse.Namespace) -> int:
     import asyncio
 
-    from services.ranker.bootstrap import train
+    from services.ranker.bootstrap_training import train
     from services.ranker.fusion.base import FitContext
     from services.ranker.settings import names_in
     from shared.errors import FusionrecError, ModelNotReady, NotFound

@@ -39,25 +39,21 @@ from services.ranker.pipeline.timeouts import Timeouts
 from services.ranker.recommender import Recommender
 from services.ranker.results import Results
 from services.ranker.servicer import RankerServicer
-from services.ranker.training.job import TrainingJob
 from shared.artifacts import ArtifactStore, ArtifactWatcher
 from shared.background import supervised
 from shared.data.nouns import EventType
 from shared.errors import CorruptData, FusionrecError
 from shared.rpc.client import open_channel
 from shared.rpc.context import seconds_left
-from shared.rpc.feed import LogFeed, read_snapshot
+from shared.rpc.feed import LogFeed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     import grpc.aio
 
-    from services.ranker.fusion.base import FitContext
     from services.ranker.settings import RankerSettings
-    from shared.artifacts import Loaded, Manifest
-    from shared.data.log import LogSnapshot
-    from shared.data.splits import Protocol
+    from shared.artifacts import Loaded
     from shared.rpc.server import Lifecycle
 
 log = structlog.get_logger(__name__)
@@ -293,20 +289,3 @@ def outcomes_of(settings: RankerSettings) -> Outcomes | None:
     return Outcomes(
         settings.preferences, open_impressions=settings.exploration_impressions, max_items=settings.max_items
     )
-
-
-async def train(
-    settings: RankerSettings, protocol: Protocol, fusions: Sequence[str], context: FitContext, *, warm_start: bool
-) -> list[Manifest]:
-    """Runs the training job; see `TrainingJob.run`."""
-    near = Neighbours.connect(settings)
-
-    async def snapshot(sequence: int) -> LogSnapshot:
-        return await read_snapshot(near.feed, up_to=sequence)
-
-    try:
-        store = ArtifactStore(settings.artifacts)
-        job = TrainingJob(settings, near.candidates, near.embedding, snapshot, store, context, near.impressions)
-        return await job.run(protocol, fusions, warm_start=warm_start)
-    finally:
-        await near.close()
