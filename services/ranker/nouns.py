@@ -245,10 +245,12 @@ class GatePoint:
 
 @dataclass(frozen=True, slots=True)
 class ShownNote:
-    """What a version has learned from impressions: lists that were shown, rows taken of them, training lists made.
+    """What a version has learned from impressions.
 
-    `explored`: the curve was read off lists with chance in their order alone. `examination`: (last position of a step,
-    0 for all beyond; how likely it is looked at, the highest 1), by rising position.
+    `lists` that were shown, of users who are not measured on, and rows `taken` of them: what the curve was read off.
+    `learned`: training lists made, one per row that was taken. `explored`: the curve was read off lists with chance in
+    their order alone. `examination`: (last position of a step, 0 for all beyond; how likely it is looked at, the
+    highest 1), by rising position.
     """
 
     lists: int = 0

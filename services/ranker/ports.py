@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -135,14 +135,15 @@ class ImpressionReader(Protocol):
 
     async def read(
         self,
-        recommendations: Collection[str],
+        recommendations: Mapping[str, str],
         *,
         max_position: int,
         on_record: Callable[[int], None],
     ) -> list[Event]:
-        """Returns the impressions of these recommendations at positions up to `max_position`.
+        """Returns the impressions of these recommendations to these users: `recommendations[id]` is the user.
 
-        The log is read to its end; `on_record` is told the sequence that was reached.
+        At positions 1 to `max_position`; of several at one position, the first that was written. The log is read to
+        its end; `on_record` is told the sequence that was reached.
 
         Raises:
             DependencyUnavailable: ingestion does not answer.

@@ -8,6 +8,7 @@ leaves either the old state or the new one.
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pydantic import ValidationError
 
 from shared.artifacts.fetched import Fetched
 from shared.artifacts.manifest import MANIFEST_FILE, Manifest, hash_config, hash_file, verify
-from shared.errors import CorruptData, ModelNotReady, NotFound
+from shared.errors import CorruptData, InvalidField, ModelNotReady, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,13 @@ class ArtifactStore:
         metrics: Mapping[str, float] | None = None,
         make_current: bool = True,
     ) -> Manifest:
-        """Copies the files of `folder` into a new version, and points CURRENT at it unless told not to."""
+        """Copies the files of `folder` into a new version, and points CURRENT at it unless told not to.
+
+        Raises:
+            InvalidField: a metric is not a finite number: no manifest with it could be read. Nothing is written.
+
+        """
+        _check_finite(metrics or {})
         now = datetime.now(UTC)
         version = f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -219,3 +226,10 @@ class ArtifactStore:
 
     def _path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
+
+
+def _check_finite(metrics: Mapping[str, float]) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            hint = "leave it out, or measure it on something"
+            raise InvalidField(f"metrics[{name!r}]", value, "a finite number", hint)

@@ -11,7 +11,7 @@ from shared.data.nouns import Event, EventType, UserForgotten
 from shared.rpc.feed import LogFeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Mapping
 
     import grpc.aio
 
@@ -26,24 +26,25 @@ class ImpressionLog:
 
     async def read(
         self,
-        recommendations: Collection[str],
+        recommendations: Mapping[str, str],
         *,
         max_position: int,
         on_record: Callable[[int], None],
     ) -> list[Event]:
         """Returns the impressions of recommendations; see `ImpressionReader`."""
-        found: dict[str, list[Event]] = defaultdict(list)
+        # By place: what is written again, or by others, takes no room.
+        found: dict[str, dict[int, Event]] = defaultdict(dict)
         async with contextlib.aclosing(self._feed.read()) as batches:
             async for batch in batches:
                 for record in batch.records:
                     match record.body:
-                        case Event(attribution_token=token, position=position) as event if position <= max_position:
-                            own = recommendation_of(token)
-                            if own in recommendations and len(found[own]) < max_position:
-                                found[own].append(event)
+                        case Event(position=position) as event if 1 <= position <= max_position:
+                            own = recommendation_of(event.attribution_token)
+                            if recommendations.get(own) == event.user_id:
+                                found[own].setdefault(position, event)
                         case UserForgotten(user_id):
-                            for own, events in found.items():
-                                found[own] = [event for event in events if event.user_id != user_id]
+                            for own in [own for own in found if recommendations[own] == user_id]:
+                                del found[own]
                 if batch.records:
                     on_record(batch.records[-1].sequence)
-        return [event for events in found.values() for event in events]
+        return [event for events in found.values() for event in events.values()]

@@ -204,12 +204,14 @@ class DeepTrainer:
 
     def _outcome(self, head: str, rows: NDArray[np.int64], labels: F32) -> F32:
         """Returns what a head learns, NaN where it learns nothing."""
-        if head == LIKE:
-            known = self._lists.outcomes[LIKE][rows] if LIKE in self._lists.outcomes else labels
+        told = self._lists.outcomes.get(head)
+        if told is None:
+            # Lists that a training goes on with may lack what the network has a head for.
+            known = labels if head == LIKE else np.full(labels.shape, np.nan, dtype=np.float32)
         elif head == RATING:
-            known = (self._lists.outcomes[head][rows] - self._rating[0]) / self._rating[1]
+            known = (told[rows] - self._rating[0]) / self._rating[1]
         else:
-            known = self._lists.outcomes[head][rows]
+            known = told[rows]
         return np.where(rows >= 0, known, np.nan).astype(np.float32)
 
     def _one(self, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,9 +101,15 @@ def by_taken(shown: Sequence[LearnedList], examination: Examination, most: int) 
     weights = examination.weights(np.array([one.positions[row] for one, row in taken]))
     weights = weights / weights.mean()
     return [
-        replace(one, labels=np.eye(len(one.labels), dtype=np.float32)[row], weight=float(weight))
+        replace(one, labels=_only(row, len(one.labels)), weight=float(weight))
         for (one, row), weight in zip(taken, weights, strict=True)
     ]
+
+
+def _only(row: int, count: int) -> NDArray[np.float32]:
+    labels = np.zeros(count, dtype=np.float32)
+    labels[row] = 1
+    return labels
 
 
 def _fitted(shown: Sequence[LearnedList], *, explored: bool) -> Examination:

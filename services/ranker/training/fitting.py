@@ -111,7 +111,7 @@ def update(
     kept = [one for one in lists if one.held]
     thin = [thinned(one, negatives) for one in lists]
     learned = [one for one in thin if not one.held]
-    if not learned or not kept:
+    if not learned or all(one.kind is ListKind.SHOWN for one in kept):
         raise ModelNotReady("too few users liked something since then to go on from: train without a warm start")
     judged, fusions = dict(load()), dict(load())
     measured: dict[str, dict[str, float]] = {}

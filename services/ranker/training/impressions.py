@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from services.ranker.nouns import ShownNote
 from services.ranker.training.examination import by_taken, examination_of
 from services.ranker.training.leak import check_shown
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
     from services.ranker.training.shown import ShownList, VisibleLog
     from shared.telemetry.progress import JobProgress
 
+logger = structlog.get_logger(__name__)
+
 STAGE = "impressions"
+WANTED_PER_LIST = 3
+"""So many recommendations are looked for per list that may be made: not every one that something was taken of has
+impressions, or rows to learn from, and tokens of others may look like ours."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Impressions:
     progress: JobProgress
 
     async def shown(self, log: VisibleLog, sequence: int, users: Collection[str] | None) -> list[ShownList]:
-        """Returns the newest lists that something came of, each for a fold that has not seen it, checked.
+        """Returns the newest lists that something came of, oldest first, each for a fold that has not seen it, checked.
 
         What came of them is looked for first: of the impressions, most of a busy log, only those of these lists are
         kept. Of them the log is read to its end, not to `sequence`, where the jobs' log ends: an import may bring them
@@ -48,7 +55,8 @@ class Impressions:
         """
         if self.reader is None or not self.settings.impression_lists:
             return []
-        wanted = await asyncio.to_thread(wanted_recommendations, log, self.settings.impression_lists, users)
+        most = self.settings.impression_lists
+        wanted = await asyncio.to_thread(wanted_recommendations, log, WANTED_PER_LIST * most, users)
         if not wanted:
             return []
         read = await self.reader.read(
@@ -57,15 +65,20 @@ class Impressions:
             on_record=lambda done: self.progress.update(STAGE, min(done, sequence), sequence),
         )
         self.progress.update(STAGE, sequence, sequence)
-        lists = await asyncio.to_thread(shown_lists, read, log, timedelta(seconds=self.settings.impression_window_s))
+        made = await asyncio.to_thread(shown_lists, read, log, timedelta(seconds=self.settings.impression_window_s))
+        lists = made[-most:]
         check_shown(log.folds, lists)
+        logger.info("lists that were shown", wanted=len(wanted), impressions=len(read), made=len(made), kept=len(lists))
         return lists
 
     def weighed(self, lists: Sequence[LearnedList]) -> tuple[list[LearnedList], Examination]:
-        """Returns the lists, those that were shown as one per row that was taken, and the curve that they weigh by."""
+        """Returns the lists, those that were shown as one per row that was taken, and the curve that they weigh by.
+
+        The curve is read off lists that are learned from: those of held users are weighed by it, and tell it nothing.
+        """
         shown = [one for one in lists if one.kind is ListKind.SHOWN]
         of_folds = [one for one in lists if one.kind is not ListKind.SHOWN]
-        examination = examination_of(shown)
+        examination = examination_of([one for one in shown if not one.held])
         return [*of_folds, *by_taken(shown, examination, self.settings.impression_lists)], examination
 
 

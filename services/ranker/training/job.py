@@ -20,6 +20,7 @@ from services.ranker.training.shown import VisibleLog
 from services.ranker.training.tables import BaseTables, with_counts
 from services.ranker.training.versions import choose_versions
 from services.ranker.training.warm_start import Beginning
+from shared.data import splits
 from shared.data.folds import training_folds, visible_events
 from shared.data.item_evidence import ItemReviews, review_texts
 from shared.data.splits import Stage, hidden_fifth
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from services.ranker.training.learned import LearnedList
     from services.ranker.training.versions import CandidateVersions
     from shared.artifacts import ArtifactStore, Manifest
-    from shared.data import splits
     from shared.data.log import LogSnapshot
     from shared.data.nouns import Event
 
@@ -156,13 +156,18 @@ class TrainingJob:
     ) -> tuple[list[LearnedList], Examination]:
         """Returns the lists of all folds and those that were shown; with `users`, those of these users alone."""
         rules = self.settings.preferences
-        folds = list(training_folds(visible, lambda event: rules.signal(event) > 0))
+
+        def is_positive(event: Event) -> bool:
+            return rules.signal(event) > 0
+
+        folds = list(training_folds(visible, is_positive))
         check_no_leak(folds)
         if users is not None:
             folds = [replace(fold, lists=tuple(one for one in fold.lists if one.user_id in users)) for fold in folds]
-        counting = [event for event in snapshot.events if rules.counts(event)]
+        new_items = versions.protocol is splits.Protocol.NEW_ITEMS
+        hidden = splits.hidden_items(filter(is_positive, snapshot.events)) if new_items else frozenset()
         impressions = Impressions(self.impressions, self.settings, self.context.progress)
-        shown = await impressions.shown(VisibleLog(counting, visible, folds, rules), versions.sequence, users)
+        shown = await impressions.shown(VisibleLog(visible, folds, rules, hidden), versions.sequence, users)
         asked = {fold.name for fold in folds if fold.lists} | {one.fold for one in shown}
         lacking = sorted(asked - versions.folds.keys())
         if lacking:

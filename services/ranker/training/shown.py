@@ -3,6 +3,9 @@
 Each is asked of one fold's models, which must not have seen anything of the user from the moment on that it was shown:
 `shared/data/folds.py` cuts every user's events at four places, so a list belongs to the fold with the latest cut before
 it, or to the cold fold when its user is hidden there. Where there is no such fold, there is no list.
+
+Nothing here knows what the protocol hides, but for the items that are its question: what is learned is the same as if
+that had not happened yet.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from services.ranker.pipeline.record.record import recommendation_of
@@ -17,7 +21,7 @@ from shared.data.folds import ListKind, TrainingList
 from shared.data.splits import by_user
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from shared.data.folds import Fold
@@ -48,18 +52,23 @@ class ShownList:
 
 @dataclass(frozen=True)
 class VisibleLog:
-    """What may be learned from: `visible` events of all that are `counting`, and the folds made of them."""
+    """What may be learned from: `visible` events, and the folds made of them.
 
-    counting: Sequence[Event]
+    `hidden_items`: those that the protocol hides, where items are what it hides (new-items).
+    """
+
     visible: Sequence[Event]
     folds: Sequence[Fold]
     rules: PreferenceRules
+    hidden_items: frozenset[str] = frozenset()
 
 
-def wanted_recommendations(log: VisibleLog, most: int, users: Collection[str] | None = None) -> frozenset[str]:
-    """Returns the ids of the newest recommendations that something was taken of, at most `most`; of `users` alone.
+def wanted_recommendations(log: VisibleLog, most: int, users: Collection[str] | None = None) -> dict[str, str]:
+    """Returns the newest recommendations that something was taken of, at most `most`, and who took of each first.
 
-    Only of those for which there may be a fold: one whose models have not seen what was taken.
+    Only those for which there may be a fold: one whose models have not seen what was taken. With `users`, of these
+    alone. Whoever came by a link that was passed on comes later. That a token is of this service, and that its list was
+    ever written, is not known here.
     """
     in_folds = Counter(
         event.event_id for fold in log.folds for event in fold.training if recommendation_of(event.attribution_token)
@@ -72,12 +81,10 @@ def wanted_recommendations(log: VisibleLog, most: int, users: Collection[str] | 
         and in_folds[event.event_id] < len(log.folds)
         and (users is None or event.user_id in users)
     ]
-    newest: dict[str, None] = {}
-    for event in sorted(came_of_lists, key=lambda one: one.timestamp, reverse=True):
-        if len(newest) >= most:
-            break
-        newest[recommendation_of(event.attribution_token)] = None
-    return frozenset(newest)
+    newest_first = sorted(came_of_lists, key=lambda one: one.timestamp, reverse=True)
+    # A dict keeps the place of what was put first, and the value of what was put last.
+    takers = {recommendation_of(event.attribution_token): event.user_id for event in newest_first}
+    return dict(islice(takers.items(), most))
 
 
 def shown_lists(impressions: Iterable[Event], log: VisibleLog, window: timedelta) -> list[ShownList]:
@@ -85,22 +92,18 @@ def shown_lists(impressions: Iterable[Event], log: VisibleLog, window: timedelta
 
     What was taken: the newest judgement by the preference rules of an event with the impression's token, of the user
     who saw it, within `window`. All other rows were not taken, also those below the last that was: whether they were
-    looked at is for the weights to say (`examination.py`). Left out are items that the user had to do with before or by
-    another way later (they say nothing here), and items that only hidden events name. A list is left out when what is
-    hidden belongs to its outcomes.
+    looked at is for the weights to say (`examination.py`). Left out are items that the user knew before; of those not
+    taken, items that the user came to by another way later: that they were passed over here says nothing. And items
+    that the protocol hides. Impressions of somebody else with the tokens of a list, or without a place, are no rows.
     """
-    groups: dict[str, list[Event]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for impression in impressions:
-        groups[recommendation_of(impression.attribution_token)].append(impression)
-    users = frozenset(one.user_id for group in groups.values() for one in group)
-    reader = _Reader(log, users, window)
-    made = [
-        one
-        for recommendation, group in groups.items()
-        if recommendation and len({each.user_id for each in group}) == 1
-        for one in reader.lists(recommendation, group)
-    ]
-    return sorted(made, key=lambda one: (one.shown_at, one.recommendation_id))
+        recommendation = recommendation_of(impression.attribution_token)
+        if recommendation and 1 <= impression.position <= MAX_POSITION:
+            groups[recommendation, impression.user_id].append(impression)
+    reader = _Reader(log, frozenset(user_id for _, user_id in groups), window)
+    found = [reader.list_of(recommendation, group) for (recommendation, _), group in groups.items()]
+    return sorted((one for one in found if one is not None), key=lambda one: (one.shown_at, one.recommendation_id))
 
 
 class _Reader:
@@ -109,41 +112,34 @@ class _Reader:
     def __init__(self, log: VisibleLog, users: frozenset[str], window: timedelta) -> None:
         self._rules = log.rules
         self._window = window
-        self._own = by_user(event for event in log.counting if event.user_id in users)
-        self._visible = frozenset(event.event_id for event in log.visible if event.user_id in users)
-        self._hidden_items = {event.item_id for event in log.counting} - {event.item_id for event in log.visible}
+        self._own = by_user(event for event in log.visible if event.user_id in users)
+        self._hidden_items = log.hidden_items
         self._folds = [
             (fold, by_user(event for event in fold.training if event.user_id in users)) for fold in log.folds
         ]
 
-    def lists(self, recommendation: str, impressions: Sequence[Event]) -> Iterator[ShownList]:
-        """Yields the list of a recommendation, if there is one."""
+    def list_of(self, recommendation: str, impressions: Sequence[Event]) -> ShownList | None:
+        """Returns the list of a recommendation to one user; None where there is nothing to learn."""
         user_id = impressions[0].user_id
         shown_at = min(one.timestamp for one in impressions)
         shown = {one.item_id: one for one in sorted(impressions, key=lambda one: one.position, reverse=True)}
         own = self._own.get(user_id, [])
-        of_list = [event for event in own if recommendation_of(event.attribution_token) == recommendation]
-        if any(event.event_id not in self._visible for event in of_list):
-            return
-        outcomes = [event for event in of_list if self._is_outcome(event, shown, shown_at)]
-        told = {event.event_id for event in outcomes}
+        outcomes = [event for event in own if self._is_outcome(event, shown, shown_at)]
+        before = [event for event in own if comes_before(event, shown_at, recommendation)]
+        told = {event.event_id for event in (*outcomes, *before)}
         elsewhere = {event.item_id for event in own if event.event_id not in told}
-        rows = {item_id: one.position for item_id, one in shown.items() if 0 < one.position <= MAX_POSITION}
-        rows = {item: at for item, at in rows.items() if item not in elsewhere and item not in self._hidden_items}
-        taken = self._taken(outcomes) & rows.keys()
+        ignored = {event.item_id for event in before} | self._hidden_items
+        taken = self._taken(outcomes) & shown.keys() - ignored
+        # What was taken stays whatever the user did with it later: most of all those that it led to more with.
+        ignored |= elsewhere - taken
+        rows = {item_id: one.position for item_id, one in shown.items() if item_id not in ignored}
         fold = self._fold(user_id, shown_at, recommendation)
         if not taken or len(taken) == len(rows) or fold is None:
-            return
-        history = tuple(
-            event
-            for event in own
-            if event.event_id in self._visible
-            and comes_before(event, shown_at, recommendation)
-            and event.item_id not in fold.hidden_items
-        )
+            return None
+        history = tuple(event for event in before if event.item_id not in fold.hidden_items)
         one = TrainingList(user_id, ListKind.SHOWN, history, taken, frozenset(rows), tuple(outcomes))
         explored = any(each.propensity is not None and each.propensity < 1 for each in impressions)
-        yield ShownList(recommendation, fold.name, shown_at, one, rows, explored)
+        return ShownList(recommendation, fold.name, shown_at, one, rows, explored)
 
     def _is_outcome(self, event: Event, shown: Mapping[str, Event], shown_at: datetime) -> bool:
         impression = shown.get(event.item_id)

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 class CandidateVersions:
     """`folds[name]` answers the training lists of a fold; the ranker is published for each of `targets`.
 
-    All of them saw the log up to `sequence`.
+    All of them saw the log up to `sequence`, as `protocol` lets them.
     """
 
     folds: Mapping[str, VersionNote]
     targets: Mapping[Stage, VersionNote]
     sequence: int
+    protocol: Protocol
 
 
 def choose_versions(versions: Sequence[VersionNote], protocol: Protocol) -> CandidateVersions:
@@ -41,7 +42,7 @@ def choose_versions(versions: Sequence[VersionNote], protocol: Protocol) -> Cand
         by_stage = {one.labels.get("stage", ""): one for one in same}
         folds = {one.labels.get("fold", ""): one for one in same if one.labels.get("stage") == Stage.FIT.value}
         if folds and all(stage.value in by_stage for stage in wanted):
-            return CandidateVersions(folds, {stage: by_stage[stage.value] for stage in wanted}, sequence)
+            return CandidateVersions(folds, {stage: by_stage[stage.value] for stage in wanted}, sequence, protocol)
     names = ", ".join([Stage.FIT.value, *(stage.value for stage in wanted)])
     raise ModelNotReady(
         f"candidates has no versions of protocol {protocol.value} (stages {names}, trained on the same data). "

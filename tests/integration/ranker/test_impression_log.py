@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -32,8 +33,10 @@ def shown(recommendation, count=3):
 
 
 async def read(log, *recommendations, max_position=ANY_POSITION):
+    """Reads recommendations, "of-u" and "long" of u."""
     told = []
-    found = await log.read(set(recommendations), max_position=max_position, on_record=told.append)
+    users = {one: one.removeprefix("of-") if one.startswith("of-") else "u" for one in recommendations}
+    found = await log.read(users, max_position=max_position, on_record=told.append)
     return found, told
 
 
@@ -46,8 +49,12 @@ async def test_what_was_recorded_is_read_back_by_recommendation(tmp_path):
         recorder.put("u", shown("long", 30), recorder.mark)
         await recorder.flush()
         stub = ingestion_grpc.IngestionServiceStub(server.channel)
-        forged = [
-            Event(f"forged-{n}", "w", "i1", EventType.IMPRESSION, datetime.now(UTC), attribution_token="of-w.1")  # noqa: S106 (not a password)
+        # Written without a place, again and again at one, and with tokens of somebody else's list.
+        echo = Event("", "u", "i1", EventType.IMPRESSION, datetime.now(UTC), attribution_token="of-u.1")  # noqa: S106 (not a password)
+        forged = [replace(echo, event_id=f"placeless-{n}") for n in range(200)]
+        forged += [replace(echo, event_id=f"stray-{n}", user_id="w", position=n) for n in range(1, 6)]
+        forged += [
+            replace(echo, event_id=f"again-{n}", user_id="w", attribution_token="of-w.1", position=1)  # noqa: S106
             for n in range(20)
         ]
         click = Event("click", "u", "i2", EventType.CLICK, datetime.now(UTC), attribution_token="of-u.2")  # noqa: S106
@@ -61,7 +68,7 @@ async def test_what_was_recorded_is_read_back_by_recommendation(tmp_path):
         # Bounded by position, and where somebody writes what was never shown.
         found, _ = await read(log, "long", "of-w", max_position=10)
         assert [one.position for one in found if one.user_id == "u"] == list(range(1, 11))
-        assert len([one for one in found if one.user_id == "w"]) == 10
+        assert [one.event_id for one in found if one.user_id == "w"] == ["again-0"]
         await stub.ForgetUser(ingestion_pb.ForgetUserRequest(user_id="u"))
         found, _ = await read(log, "of-u", "of-v")
         assert {one.user_id for one in found} == {"v"}

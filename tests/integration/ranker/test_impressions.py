@@ -22,7 +22,7 @@ def expected(trained):
     rules = PreferenceRules()
     visible = visible_events(Protocol.WARM, trained.events, lambda event: rules.signal(event) > 0)
     folds = list(training_folds(visible, lambda event: rules.signal(event) > 0))
-    return shown_lists(trained.impressions, VisibleLog(trained.events, visible, folds, rules), timedelta(days=7))
+    return shown_lists(trained.impressions, VisibleLog(visible, folds, rules), timedelta(days=7))
 
 
 def test_the_served_model_has_learned_from_what_was_shown(trained, ranker):
@@ -33,9 +33,11 @@ def test_the_served_model_has_learned_from_what_was_shown(trained, ranker):
     whole = (one for one in map(partial(store.manifest, KIND), store.versions(KIND)) if "warm_start_of" not in one.data)
     manifest = next(one for one in whole if one.labels == {"protocol": "warm", "stage": "serving"})
     told = manifest.data["shown"]
-    assert told["lists"] == told["taken"] == told["learned"]
+    # One was taken of each. The curve is read off four users of five.
+    assert told["lists"] == told["taken"]
+    assert told["lists"] == pytest.approx(0.8 * told["learned"], rel=0.1)
     # Other tests bring users of their own, and with them others are hidden in the cold fold.
-    assert told["lists"] == pytest.approx(len(lists), rel=0.1)
+    assert told["learned"] == pytest.approx(len(lists), rel=0.1)
     assert not told["explored"]
     # Where they took things, by place, is known: the curve that was fitted goes down with it.
     curve = dict(told["examination"])

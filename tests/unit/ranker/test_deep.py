@@ -163,3 +163,17 @@ def test_rows_of_shown_lists_teach_the_further_tasks_nothing():
     told = [losses(one, np.where(shown, unsaid, labels)) for one in (labels, other)]
     assert told[0]["like"] == told[1]["like"] > 0
     assert told[0]["rank"] != told[1]["rank"]
+
+
+def test_lists_without_what_a_head_learns_leave_the_head_as_it_was(whole):
+    from services.ranker.training.deep_fit import DeepTrainer
+
+    network = whole[0].network
+    lists = replace(made(3), outcomes={"click": made(3).outcomes["click"]})
+    trainer = DeepTrainer(network, lists, np.zeros(len(lists.labels), dtype=np.float32), SMALL, FitContext())
+    losses = trainer.run_epoch()
+    assert losses["rating"] == 0
+    assert min(losses["rank"], losses["click"], losses["like"]) > 0
+    weights = trainer.weights()
+    np.testing.assert_array_equal(weights["head_rating"], network.weights["head_rating"])
+    assert np.abs(weights["head_click"] - network.weights["head_click"]).max() > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,10 @@ def test_an_update_is_measured_on_held_lists_and_published_with_all():
     assert trained.gates["linear"]
     with pytest.raises(ModelNotReady, match="without a warm start"):
         update(Protocol.WARM, load, [one for one in new if not one.held], "", FitContext())
+    # Held lists that were shown have a figure of their own: there would be none to publish.
+    only_shown = [replace(one, kind=ListKind.SHOWN) if one.held else one for one in new]
+    with pytest.raises(ModelNotReady, match="without a warm start"):
+        update(Protocol.WARM, load, only_shown, "", FitContext())
 
 
 class TestNegatives:

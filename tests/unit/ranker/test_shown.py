@@ -11,7 +11,7 @@ from services.ranker.training.leak import LeakFound, check_shown
 from services.ranker.training.shown import VisibleLog, shown_lists, wanted_recommendations
 from shared.data.folds import ListKind, training_folds, visible_events
 from shared.data.nouns import Event, EventType
-from shared.data.splits import Protocol
+from shared.data.splits import Protocol, hidden_items
 
 from .samples import RULES, START, rating
 
@@ -52,7 +52,8 @@ def took(recommendation, place, user, item, day, kind=EventType.CLICK, value=Non
 def log_of(events, protocol=None):
     counting = [event for event in events if RULES.counts(event)]
     visible = counting if protocol is None else visible_events(protocol, counting, positive)
-    return VisibleLog(counting, visible, list(training_folds(visible, positive)), RULES)
+    hidden = hidden_items(filter(positive, counting)) if protocol is Protocol.NEW_ITEMS else frozenset()
+    return VisibleLog(visible, list(training_folds(visible, positive)), RULES, hidden)
 
 
 def ratings(user="u0", days=DAYS):
@@ -132,10 +133,31 @@ class TestJoining:
         shown = impressions("r", known, 18.5, ["known", "later", "b", "by-q", "c"])
         assert dict(one_list([*others, *events], shown).positions) == {"b": 3, "c": 5}
 
-    def test_a_list_of_two_users_is_none(self, others, known):
-        shown = impressions("r", known, 18.5, ["a", "b"])
-        shown += [replace(shown[0], event_id="x", user_id="u1")]
-        assert one_list([*others, took("r", 2, known, "b", 18.6)], shown) is None
+    @pytest.mark.parametrize("kind", [EventType.PURCHASE, EventType.DISLIKE])
+    def test_what_was_taken_stays_when_it_led_to_more_without_a_token(self, others, known, kind):
+        shown = impressions("r", known, 18.5, ["a", "b", "c"])
+        more = Event("more", known, "b", kind, at(18.8))
+        one = one_list([*others, took("r", 2, known, "b", 18.6), more], shown)
+        assert (one.list.relevant, set(one.positions)) == ({"b"}, {"a", "b", "c"})
+        # Of those that were not taken, it says that they were come to by another way.
+        one = one_list([*others, took("r", 1, known, "a", 18.6), more], shown)
+        assert (one.list.relevant, set(one.positions)) == ({"a"}, {"a", "c"})
+
+    def test_what_was_taken_is_no_row_when_the_user_knew_it_before(self, others, known):
+        shown = impressions("r", known, 18.5, ["a", "b", "c"])
+        events = [took("r", 2, known, "b", 18.6), took("r", 1, known, "a", 18.6)]
+        one = one_list([*others, *events, Event("before", known, "b", EventType.VIEW, at(18.4))], shown)
+        assert (one.list.relevant, set(one.positions)) == ({"a"}, {"a", "c"})
+
+    def test_impressions_of_others_or_without_a_place_change_nothing(self, others, known):
+        shown = impressions("r", known, 18.5, ["a", "b", "c"])
+        echoes = [replace(one, event_id=f"echo-{one.event_id}", position=0) for one in shown]
+        strays = [replace(shown[0], event_id="x", user_id="u1"), replace(shown[1], event_id="y", position=101)]
+        early = [replace(one, timestamp=at(1)) for one in (*echoes, *strays)]
+        log = log_of([*others, took("r", 2, known, "b", 18.6)])
+        alone = shown_lists(shown, log, WEEK)
+        assert [dict(one.positions) for one in alone] == [{"a": 1, "b": 2, "c": 3}]
+        assert shown_lists([*early, *shown, *echoes, *strays], log, WEEK) == alone
 
 
 class TestFolds:
@@ -159,16 +181,36 @@ class TestFolds:
         hidden = log_of(others).folds[-1].hidden_items
         assert {event.item_id for event in one.list.history} == {f"{user}-{day}" for day in range(3)} - hidden
 
-    def test_an_outcome_in_what_is_hidden_is_not_learned_from_and_no_negative_either(self, others, known):
+    def test_an_outcome_in_what_is_hidden_is_not_learned_from(self, others, known):
         # The test part of the protocol begins after 17 of 21 events.
         for day, place, made in ((15.5, 1, True), (17.5, 1, False)):
             outcome = took("r", place, known, "a", day + 0.1)
             shown = impressions("r", known, day, ["a", "b"])
             assert (one_list([*others, outcome], shown, protocol=Protocol.WARM) is not None) == made
-        # One outcome is seen, one belongs to the test part: not even the first is learned from.
-        both = [took("r", 1, known, "a", 15.6), took("r", 2, known, "b", 19)]
-        shown = impressions("r", known, 15.5, ["a", "b", "c"])
-        assert one_list([*others, *both], shown, protocol=Protocol.WARM) is None
+
+    def test_what_is_hidden_chooses_no_rows(self, others, known):
+        # Of known's 25 events 20 are visible, to day 18.6: all that follows is the test part.
+        shown = impressions("r", known, 18.5, ["a", "b", "c", "d"])
+        seen = took("r", 1, known, "a", 18.6)
+        hidden = [
+            took("r", 2, known, "b", 19.1),
+            rating(known, "c", 5, 20),
+            rating(known, "e", 5, 21),
+            rating(known, "f", 5, 22),
+        ]
+        # What nobody knows but in a test part is a row all the same.
+        somebody = next(user for user in USERS if user != known)
+        hidden_of_others = rating(somebody, "d", 5, 30)
+        one = one_list([*others, seen, *hidden, hidden_of_others], shown, protocol=Protocol.WARM)
+        assert (one.list.relevant, set(one.positions)) == ({"a"}, {"a", "b", "c", "d"})
+        # The same as if the test part were about other things.
+        for event in (*hidden, hidden_of_others):
+            assert event not in log_of([*others, seen, *hidden, hidden_of_others], Protocol.WARM).visible
+        elsewhere = [
+            replace(event, item_id=f"else-{n}", attribution_token="")
+            for n, event in enumerate((*hidden, hidden_of_others))
+        ]
+        assert one_list([*others, seen, *elsewhere], shown, protocol=Protocol.WARM) == one
 
     def test_hidden_items_are_no_rows_and_hidden_users_have_no_lists(self):
         events = [rating(user, f"i{n}", 5, n) for user in USERS for n in range(30)]
@@ -218,13 +260,18 @@ class TestNoLeak:
     def test_only_lists_that_a_fold_may_be_asked_about_are_looked_for_the_newest_first(self, made):
         log, _, lists = made
         wanted = wanted_recommendations(log, 10_000)
-        assert wanted == {one.recommendation_id for one in lists}
+        assert wanted == {one.recommendation_id: one.list.user_id for one in lists}
         newest = wanted_recommendations(log, 5)
         days = sorted(one.shown_at for one in lists)[-5:]
         assert sorted(one.shown_at for one in lists if one.recommendation_id in newest) == days
-        assert wanted_recommendations(log, 10_000, {"u3"}) == {
+        assert wanted_recommendations(log, 10_000, {"u3"}).keys() == {
             one.recommendation_id for one in lists if one.list.user_id == "u3"
         }
+
+    def test_a_list_is_looked_for_of_whom_took_of_it_first(self, others, known):
+        friend = next(user for user in USERS if user != known)
+        events = [took("r", 1, known, "a", 18.6), took("r", 1, friend, "a", 18.7)]
+        assert wanted_recommendations(log_of([*others, *events]), 1) == {"r": known}
 
     def test_a_list_asked_of_models_that_have_seen_more_is_found(self, made):
         log, _, lists = made

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from services.ranker.features.registry import INDEX, NAMES
 from services.ranker.fusion.base import FitContext
@@ -15,6 +16,7 @@ from services.ranker.models.model import KIND, load_model
 from services.ranker.nouns import VersionNote
 from services.ranker.ports import CandidatesInfo, Embedded
 from services.ranker.settings import RankerSettings
+from services.ranker.training.examination import examination_of
 from services.ranker.training.fitting import train
 from services.ranker.training.job import TrainingJob
 from services.ranker.training.learned import LearnedList, stacked, thinned
@@ -315,7 +317,8 @@ class TestShown:
         manifests = await job.run(Protocol.WARM, ["linear"])
         for manifest in manifests:
             told = manifest.data["shown"]
-            assert (told["lists"], told["taken"], told["learned"], told["explored"]) == (30, 30, 30, False)
+            # The curve is read off the users that are learned from.
+            assert (told["lists"], told["taken"], told["learned"], told["explored"]) == (24, 24, 30, False)
             curve = dict(told["examination"])
             # All were taken at the second of three positions.
             assert max(curve.values()) == 1
@@ -329,8 +332,31 @@ class TestShown:
         impressions = Written(self.IMPRESSIONS)
         job, _ = self.job(tmp_path, impressions, **settings)
         prepared = await job.prepare(Protocol.WARM)
-        assert prepared.examination.lists == settings["impression_lists"]
-        assert [len(one) for one in impressions.asked] == [7] * bool(settings["impression_lists"])
+        shown = [one for one in prepared.lists if one.kind is ListKind.SHOWN]
+        assert len(shown) == settings["impression_lists"]
+        assert [len(one) for one in impressions.asked] == [3 * 7] * bool(settings["impression_lists"])
+
+    async def test_what_has_no_list_takes_no_room_of_those_that_have(self, tmp_path):
+        unseen = {f"r{user}" for user in range(7)}
+        impressions = Written([one for one in self.IMPRESSIONS if one.attribution_token.split(".")[0] not in unseen])
+        job, _ = self.job(tmp_path, impressions, impression_lists=7)
+        with capture_logs() as logs:
+            prepared = await job.prepare(Protocol.WARM)
+        asked = impressions.asked[0]
+        assert asked & unseen
+        assert sum(one.kind is ListKind.SHOWN for one in prepared.lists) == 7
+        told = next(one for one in logs if one["event"] == "lists that were shown")
+        made = len(asked - unseen)
+        assert (told["wanted"], told["impressions"], told["made"], told["kept"]) == (21, 3 * made, made, 7)
+
+    async def test_held_users_tell_the_curve_nothing(self, tmp_path):
+        job, _ = self.job(tmp_path, Written(self.IMPRESSIONS))
+        prepared = await job.prepare(Protocol.WARM)
+        shown = [one for one in prepared.lists if one.kind is ListKind.SHOWN]
+        learned = [one for one in shown if not one.held]
+        assert 0 < len(learned) < len(shown)
+        np.testing.assert_array_equal(prepared.examination.examined, examination_of(learned).examined)
+        assert prepared.examination.lists == len(learned)
 
 
 class TestFitting:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from shared.artifacts.manifest import hash_config
-from shared.errors import ModelNotReady, NotFound
+from shared.errors import InvalidField, ModelNotReady, NotFound
 
 KIND = "candidates"
 
@@ -29,6 +29,13 @@ def test_what_is_published_is_loaded(store, model):
     assert sorted(manifest.files) == ["als/factors.bin", "items.json"]
     assert manifest.config_hash == hash_config({"regularization": 0.1, "factors": 64})
     assert (manifest.kind, manifest.data["sequence"], manifest.lineage["embedding"]) == (KIND, 7, "e1")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_no_manifest_can_hold_is_refused_and_nothing_written(store, model, value):
+    with pytest.raises(InvalidField, match=r"metrics\['ndcg@10'\]"):
+        store.publish(KIND, model, metrics={"recall": 0.5, "ndcg@10": value})
+    assert (store.versions(KIND), store.current(KIND)) == ([], None)
 
 
 def test_nothing_published_says_what_to_do(store):

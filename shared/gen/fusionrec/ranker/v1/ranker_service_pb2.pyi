@@ -1123,7 +1123,9 @@ class ShownInfo(_message.Message):
     EXPLORED_FIELD_NUMBER: _builtins.int
     EXAMINATION_FIELD_NUMBER: _builtins.int
     lists: _builtins.int
-    """Recommendations as they were shown that something was taken of."""
+    """Recommendations as they were shown that something was taken of, and that the curve was read off: not those of users
+    who are measured on, and with `explored` those with chance in their order alone.
+    """
     taken: _builtins.int
     """Results that were taken of them."""
     learned: _builtins.int
