@@ -183,9 +183,12 @@ class TestEncoders:
 class Finder(Neighbours):
     """Candidates whose versions of the stage `serving` alone were trained with the tuned encoder."""
 
+    protocol = "warm"
+
     async def info(self, timeout_s):  # noqa: ARG002 (the port's signature)
-        folds = [note(f"f-{fold}", "fit", 9, fold=fold) for fold in ("warm-0", "warm-1", "warm-2", "warm-3", "cold")]
-        versions = [note("s", "serving", 9), note("t", "test", 9), *folds]
+        names, protocol = ("warm-0", "warm-1", "warm-2", "warm-3", "cold"), self.protocol
+        folds = [note(f"f-{fold}", "fit", 9, protocol, fold) for fold in names]
+        versions = [note("s", "serving", 9, protocol), note("t", "test", 9, protocol), *folds]
         encoder = {"fit": "blind", "test": "blind", "serving": "tuned"}
         versions = [replace(one, lineage={"embedding": encoder[one.labels["stage"]]}) for one in versions]
         return CandidatesInfo("s", "tuned", tuple(versions))
@@ -348,6 +351,18 @@ class TestShown:
         told = next(one for one in logs if one["event"] == "lists that were shown")
         made = len(asked - unseen)
         assert (told["wanted"], told["impressions"], told["made"], told["kept"]) == (21, 3 * made, made, 7)
+
+    async def test_items_that_the_protocol_hides_are_no_rows(self, tmp_path):
+        job, finder = self.job(tmp_path, Written(self.IMPRESSIONS))
+        finder.protocol = Protocol.NEW_ITEMS.value
+        prepared = await job.prepare(Protocol.NEW_ITEMS)
+        hidden = set(WORLD) - {event.item_id for event in prepared.visible}
+        learned = {one.user_id: one for one in prepared.lists if one.kind is ListKind.SHOWN}
+        was_shown = [event for event in self.IMPRESSIONS if event.user_id in learned]
+        assert any(event.item_id in hidden for event in was_shown)
+        for user_id, one in learned.items():
+            own = [event for event in was_shown if event.user_id == user_id and event.item_id not in hidden]
+            assert sorted(one.positions) == [event.position for event in own]
 
     async def test_held_users_tell_the_curve_nothing(self, tmp_path):
         job, _ = self.job(tmp_path, Written(self.IMPRESSIONS))
