@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 
 ITEMS_CHANGED_S = 0.5
 """Age up to which an answer is given again once items have changed since: new ones shall soon be seen."""
-SETTLED_S = 2.0
+SETTLED_S = 10.0
 """For this time after a change of items an answer is given again no longer than that either: candidates may not have
 heard of the change yet, or answer from what it computed half a second before."""
+SHORTEST = 0.5
+"""Share of the longest age that an answer may reach at least; how much longer it may grow is drawn. Answers that were
+computed together, after a start or a new model, would else be too old together, and all be computed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Kept:
     """Whether items had not changed for a while when it was begun, see `SETTLED_S`."""
     opens_at: float
     """When an item becomes available next, unix seconds."""
+    max_age_s: float
     size: int
 
 
@@ -72,12 +77,14 @@ class KeptAnswers:
         max_age_s: float,
         max_results: int,
         clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        """Keeps nothing yet; `clock` is that of `live`."""
+        """Keeps nothing yet; `clock` is that of `live`, `draw` gives even numbers from 0 to 1."""
         self._live = live
         self._max_age_s = max_age_s
         self._max_results = max_results
         self._clock = clock
+        self._draw = draw
         self._kept: OrderedDict[RecommendRequest, Kept] = OrderedDict()
         self._of_user: dict[str, set[RecommendRequest]] = {}
         self._size = 0
@@ -143,6 +150,7 @@ class KeptAnswers:
             basis=basis,
             settled=min(basis.at - self._live.changed_at, asked_at - openings.last) >= SETTLED_S,
             opens_at=opens_at,
+            max_age_s=self._max_age_s * (SHORTEST + (1 - SHORTEST) * self._draw()),
             size=len(answer.results) + _asked_ids(request),
         )
         self._kept[key] = kept
@@ -184,7 +192,7 @@ class KeptAnswers:
         )
         age = self._clock() - kept.basis.at
         return (
-            age < (self._max_age_s if unchanged else min(ITEMS_CHANGED_S, self._max_age_s))
+            age < (kept.max_age_s if unchanged else min(ITEMS_CHANGED_S, kept.max_age_s))
             and kept.model_version == _model_version(call)
             and kept.rules_version == rules_version
             and kept.candidates_version in ("", self._newest_candidates())

@@ -100,8 +100,9 @@ class RankerSettings(ServerSettings):
     breaker_open_s: float = Field(default=2.0, gt=0)
     """How long a neighbour that hangs is not asked before one call tries it again, seconds."""
 
-    reply_cache_s: float = Field(default=30.0, ge=0)
-    """How long an answer is given again while nothing of its user changes, seconds; 0: never."""
+    reply_cache_s: float = Field(default=60.0, ge=0)
+    """How long an answer is given again while nothing of its user changes at most, seconds, and half of it at least;
+    0: never."""
     reply_cache_results: int = Field(default=200_000, ge=0)
     """Results of kept answers in memory at most, 1 to 2 KB each with the evidence of 6 to 13 sources; ids that their
     requests exclude, block or pin count as well. The least recently used answers are dropped."""

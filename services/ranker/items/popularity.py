@@ -31,6 +31,8 @@ class Popularity:
         self.positives: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.rating_sum: NDArray[np.float64] = np.zeros(0, dtype=np.float64)
         self.ratings: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        # Sums over all items, kept up to date: no call adds up the catalogue.
+        self.all_positives = self._all_ratings = self._all_rating_sum = 0.0
         self.clock = 0
         self._since_clock = 0
         self._sorted: Keys = (np.zeros(0, dtype=np.int64), [])
@@ -44,8 +46,11 @@ class Popularity:
         if rating is not None:
             self.rating_sum[row] += rating
             self.ratings[row] += 1
+            self._all_rating_sum += rating
+            self._all_ratings += 1
         if positive:
             self.positives[row] += 1
+            self.all_positives += 1
             fresh = self._sorted[1]
             fresh.append(row * _SHIFT + max(second, 0))
             if len(fresh) >= _MERGE_AT:
@@ -127,15 +132,14 @@ class Popularity:
         overall = self.overall_rating
         if np.isnan(overall):
             return np.full(len(rows), np.nan, dtype=np.float32)
-        sums = self.take(self.rating_sum.astype(np.float32), rows)
+        sums = take_rows(self.rating_sum, rows, 0)
         means = (sums + _PRIOR_RATINGS * overall) / (self.take(self.ratings, rows) + _PRIOR_RATINGS)
         return means.astype(np.float32)
 
     @property
     def overall_rating(self) -> float:
         """Mean of all ratings; NaN without any."""
-        total = float(self.ratings.sum())
-        return float(self.rating_sum.sum()) / total if total else float("nan")
+        return self._all_rating_sum / self._all_ratings if self._all_ratings else float("nan")
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Returns the state as arrays, for an artifact."""
@@ -156,6 +160,9 @@ class Popularity:
         own.positives = arrays["positives"].astype(np.float32, copy=False)
         own.rating_sum = arrays["rating_sum"].astype(np.float64, copy=False)
         own.ratings = arrays["ratings"].astype(np.float32, copy=False)
+        own.all_positives = float(own.positives.sum(dtype=np.float64))
+        own._all_ratings = float(own.ratings.sum(dtype=np.float64))
+        own._all_rating_sum = float(own.rating_sum.sum())
         keys = arrays["keys"].astype(np.int64, copy=False)
         own._sorted = (keys, [])
         own._set_clock(keys)

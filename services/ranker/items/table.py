@@ -134,7 +134,7 @@ class ItemTable:
         # Means over the whole catalogue move slowly: they are computed anew when it has grown by a tenth. Several
         # threads may do so at once, and an item may add a column meanwhile: each returns the means that it has seen
         # to reach far enough.
-        size = len(self.ids) + float(self.popularity.positives.sum())
+        size = len(self.ids) + self.popularity.all_positives
         means = self._means
         reaches = categories <= len(means.usual) and numbers <= len(means.spread)
         if size > means.size * REFRESH_GROWTH or not reaches:

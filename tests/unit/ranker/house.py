@@ -181,7 +181,7 @@ def named(answer):
     return {one.component: one.fallback for one in answer.degraded}
 
 
-def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic, experiment="") -> House:
+def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic, experiment="", draw=lambda: 1.0) -> House:
     """Returns a recommender over 30 items, one user with three ratings, nothing trained."""
     settings = RankerSettings(artifacts=str(tmp_path / "store"))
     near = Neighbours({"u": [seen("i0", 5, 1), seen("i1", 5, 2), seen("i2", 1, 3)]})
@@ -202,7 +202,7 @@ def built(tmp_path, rules=None, keep_s=0.0, clock=time.monotonic, experiment="")
     )
     selector = Selector(settings, live, RuleBook(rules), Outcomes(RULES, open_impressions=1000, max_items=1000))
     results = Results(live, Reasons(near, timeouts), selector)
-    kept = KeptAnswers(live, max_age_s=keep_s, max_results=1000, clock=clock)
+    kept = KeptAnswers(live, max_age_s=keep_s, max_results=1000, clock=clock, draw=draw)
     assign = Assign(near, experiment=experiment, timeout=timeouts.evaluator, max_age_s=60.0, capacity=3, clock=clock)
     recommender = Recommender(
         settings, shelf, live, assign, hydrate, Sources(near, timeouts), results, recorder, selector, kept

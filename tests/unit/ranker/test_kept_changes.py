@@ -46,14 +46,29 @@ async def test_the_vector_of_a_new_item_ends_it(kept, clock):
 async def test_shortly_after_a_change_an_answer_is_kept_shortly(kept, clock):
     # Candidates may answer from before the change: what is computed now shall not stay.
     kept.live.apply([record(900, Item("n", title="New"))])
-    clock.now = 101.9
+    clock.now = 109.9
     assert (await asked(kept))[1]
-    clock.now = 102.3
+    clock.now = 110.3
     assert not (await asked(kept))[1]
-    clock.now = 102.5
+    clock.now = 110.5
     assert (await asked(kept))[1]
-    clock.now = 111.0
+    clock.now = 119.0
     assert not (await asked(kept))[1]
+
+
+async def test_answers_that_were_computed_together_are_not_too_old_together(tmp_path, clock):
+    house = built(tmp_path, keep_s=10.0, clock=clock, draw=iter([0.0, 0.5, *[1.0] * 4]).__next__)
+    await house.train()
+    clock.now = 100.0
+    for user in ("a", "b", "c"):
+        await asked(house, user=user)
+    ages = {}
+    for tenth in range(1000, 1101):
+        clock.now = tenth / 10
+        for user in {"a", "b", "c"} - ages.keys():
+            if (await asked(house, user=user))[1]:
+                ages[user] = clock.now - 100
+    assert ages == {"a": 5.0, "b": 7.5, "c": 10.0}
 
 
 async def test_better_vectors_of_known_items_do_not_end_it(kept, clock):
@@ -74,9 +89,9 @@ async def test_an_item_that_becomes_available_ends_it(kept, clock, wall):
     # Begun right after: candidates may have answered from before.
     clock.now, wall.at = 111.6, opens + timedelta(seconds=0.6)
     assert (await asked(kept))[1]
-    clock.now, wall.at = 114.0, opens + timedelta(seconds=3)
+    clock.now, wall.at = 122.0, opens + timedelta(seconds=11)
     assert (await asked(kept))[1]
-    clock.now, wall.at = 123.0, opens + timedelta(seconds=12)
+    clock.now, wall.at = 131.0, opens + timedelta(seconds=20)
     assert not (await asked(kept))[1]
 
 
