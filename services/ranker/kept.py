@@ -25,6 +25,8 @@ ITEMS_CHANGED_S = 0.5
 SETTLED_S = 10.0
 """For this time after a change of items an answer is given again no longer than that either: candidates may not have
 heard of the change yet, or answer from what it computed half a second before."""
+SWAP_S = 2.0
+"""Time within which both versions of candidates may answer while one takes the other's place."""
 SHORTEST = 0.5
 """Share of the longest age that an answer may reach at least; how much longer it may grow is drawn. Answers that were
 computed together, after a start or a new model, would else be too old together, and all be computed at once."""
@@ -110,7 +112,7 @@ class KeptAnswers:
         """Is told of the version that candidates answered a call with that asked for none."""
         now = self._clock()
         self._candidates[version] = now
-        self._candidates = {one: at for one, at in self._candidates.items() if now - at <= self._max_age_s}
+        self._candidates = {one: at for one, at in self._candidates.items() if now - at <= SWAP_S}
 
     def find(
         self, call: Call, request: RecommendRequest, rules_version: int, may_show: Callable[[str], bool]
@@ -200,13 +202,12 @@ class KeptAnswers:
         )
 
     def _newest_candidates(self) -> str:
-        """Returns the newest version that answered of late; while versions are swapped, the one before answers too.
+        """Returns the newest of the versions that answered last; while versions are swapped, both do.
 
-        Versions begin with the time of their making. A version that answers no more is forgotten when the answers
-        made with it are: after a roll-back the older one is the newest again.
+        Versions begin with the time of their making. After a roll-back the older one is the newest again as soon as
+        the other one has not answered for `SWAP_S`.
         """
-        now = self._clock()
-        return max((one for one, at in self._candidates.items() if now - at <= self._max_age_s), default="")
+        return max(self._candidates, default="")
 
     def _is_too_much(self) -> bool:
         oldest = next(iter(self._kept.values()))

@@ -197,7 +197,8 @@ class Recommender:
             fallen = await asyncio.to_thread(self.sources.fall_back, call, wanted, allowed)
             return query, keep(call, fallen, allowed), wanted
         kept = keep(call, found, allowed)
-        if len(kept.item_ids) < request.k and len(found.item_ids) >= wanted and late_rules(plan):
+        is_short = len(kept.item_ids) < request.k and len(found.item_ids) >= wanted
+        if is_short and late_rules(plan, narrow, self.live.catalogue):
             more = await self.sources.find(call, replace(query, k=MAX_CANDIDATES))
             if more is not None:
                 return query, keep(call, more, allowed), len(more.item_ids)

@@ -102,7 +102,7 @@ class RankerSettings(ServerSettings):
 
     reply_cache_s: float = Field(default=60.0, ge=0)
     """How long an answer is given again while nothing of its user changes at most, seconds, and half of it at least;
-    0: never."""
+    0: never. Half a second where an item was written in the last ten."""
     reply_cache_results: int = Field(default=200_000, ge=0)
     """Results of kept answers in memory at most, 1 to 2 KB each with the evidence of 6 to 13 sources; ids that their
     requests exclude, block or pin count as well. The least recently used answers are dropped."""

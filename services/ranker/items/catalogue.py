@@ -37,9 +37,10 @@ class Catalogue:
 
     def delete(self, item_id: str) -> None:
         """Forgets an item."""
-        self._items.pop(item_id, None)
-        self._timed.discard(item_id)
+        # In this order: a thread that reads meanwhile finds it deleted, and never timed without an item.
         self._deleted.add(item_id)
+        self._timed.discard(item_id)
+        self._items.pop(item_id, None)
 
     def get(self, item_id: str) -> Item | None:
         """Returns an item; None when it is not in the catalogue."""
@@ -75,7 +76,10 @@ class Catalogue:
             # Asked of every candidate of every call; most items are always available, most filters read none.
             if item_id in excluded or item_id in deleted:
                 return False
-            return item_id not in timed or _available(items[item_id], at)
+            if item_id not in timed:
+                return True
+            item = items.get(item_id)
+            return item is not None and _available(item, at)
 
         if not item_filter.reads_items:
             return allowed

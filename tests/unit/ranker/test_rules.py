@@ -120,15 +120,21 @@ async def test_what_rules_leave_out_after_the_search_is_searched_for_once_more(s
     cheap = rule("cheap", Action.EXCLUDE, attributes=(AttributeRule("price", range=(None, 15.0)),))
     no_x = rule("no x", Action.EXCLUDE, categories_none=frozenset("X"))
 
-    async def searched(*rules):
+    async def searched(*rules, only=ItemFilter()):
         shop.near.queries.clear()
-        request = RecommendRequest(Question("u"), 3, ItemFilter(), SeenPolicy.HIDE_ALL_SEEN)
+        request = RecommendRequest(Question("u"), 3, only, SeenPolicy.HIDE_ALL_SEEN)
         answer = await recommender.recommend(replace(request, selection=asked(rules=rules)))
         return [one.k for one in shop.near.queries], ids(answer), answer.unmet
 
     # Of i3 to i8, three have no price.
     assert await searched(cheap) == ([6], ["i3", "i5", "i7"], ())
     assert await searched(cheap, no_x) == ([6, MAX_CANDIDATES], ["i16", "i18", "i20"], ())
+    # The filter holds one list of categories, any of which will do: the request's.
+    y, x_or_y = rule("y", Action.REQUIRE, categories_any=frozenset("Y")), ItemFilter(categories_any=frozenset("XY"))
+    assert await searched(y, cheap, only=x_or_y) == ([6], ["i3", "i5", "i7"], ())
+    queries, shown, unmet = await searched(y, only=ItemFilter(categories_any=frozenset("X")))
+    assert (queries, shown) == ([6, MAX_CANDIDATES], [])
+    assert "'y'" in unmet[0]
 
 
 async def test_what_a_boost_adds_does_not_hang_on_a_pin(shop):

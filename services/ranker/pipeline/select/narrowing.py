@@ -33,9 +33,29 @@ def narrowed(item_filter: ItemFilter, plan: Plan, catalogue: Catalogue) -> ItemF
     return item_filter
 
 
-def late_rules(plan: Plan) -> list[str]:
-    """Returns the names of the rules that no filter can hold: what they leave out takes places of the candidates."""
-    return [rule.name for rule in plan.rules_of(Action.EXCLUDE) if _is_late(rule)]
+def late_rules(plan: Plan, narrow: ItemFilter, catalogue: Catalogue) -> list[str]:
+    """Returns the names of the rules that the `narrowed` filter does not hold: what they leave out takes places of the
+    candidates.
+    """
+    late = [
+        rule.name
+        for rule in plan.rules_of(Action.EXCLUDE)
+        if _is_late(rule) or not rule.when.categories_any <= narrow.categories_none
+    ]
+    return late + [rule.name for rule in plan.rules_of(Action.REQUIRE) if not _is_held(rule.when, narrow, catalogue)]
+
+
+def _is_held(required: ItemFilter, narrow: ItemFilter, catalogue: Catalogue) -> bool:
+    known = {rule for rule in required.attributes if rule.name in catalogue.attribute_names}
+    return (
+        (
+            not required.categories_any
+            or (bool(narrow.categories_any) and narrow.categories_any <= required.categories_any)
+        )
+        and required.categories_all <= narrow.categories_all
+        and required.categories_none <= narrow.categories_none
+        and known <= set(narrow.attributes)
+    )
 
 
 def _is_late(exclude: Rule) -> bool:

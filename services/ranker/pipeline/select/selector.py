@@ -14,7 +14,7 @@ from services.ranker.pipeline.select.caps import Caps
 from services.ranker.pipeline.select.dpp import Volume
 from services.ranker.pipeline.select.greedy import greedy, scaled
 from services.ranker.pipeline.select.mmr import NearestTaken
-from services.ranker.pipeline.select.narrowing import late_rules
+from services.ranker.pipeline.select.narrowing import late_rules, narrowed
 from services.ranker.pipeline.select.new_items import fits, new_item_slots, with_new_items
 from services.ranker.pipeline.select.options import (
     NO_OPTIONS,
@@ -125,7 +125,7 @@ class Selector:
         else:
             shown, missed = self._with_new_items(call, field, self._best(call, field, count, plan), request, plan)
             free = Selection.certain(shown)
-        missed += _empty_places(request.k, len(field.places), count - len(free.places), plan)
+        missed += self._empty_places(request, len(field.places), count - len(free.places), plan)
         free = Selection([field.places[place] for place in free.places], free.propensities)
         return woven(free, pinned, (*unmet, *missed))
 
@@ -214,21 +214,19 @@ class Selector:
         came = len(set(wanted) & set(chosen))
         return chosen, [f"{came} of {asked} places for new items: no more of them fit"] if came < asked else []
 
+    def _empty_places(self, request: RecommendRequest, candidates: int, capped: int, plan: Plan) -> list[str]:
+        """Returns why a list is short: `capped` places by the caps, the rest for want of `candidates`."""
+        said, k, catalogue = [], request.k, self.live.catalogue
+        if capped:
+            said.append(f"{capped} of {k} places are empty: the caps leave no more items")
+        if candidates < k and (late := late_rules(plan, narrowed(request.item_filter, plan, catalogue), catalogue)):
+            names = ", ".join(repr(name) for name in late)
+            said.append(
+                f"{k - candidates} of {k} places are empty: of the candidates that were searched no more are left "
+                f"(excluded after the search by {names})"
+            )
+        return said
+
     def _categories(self, item_id: str) -> tuple[str, ...]:
         item = self.live.catalogue.get(item_id)
         return () if item is None else item.categories
-
-
-def _empty_places(k: int, candidates: int, capped: int, plan: Plan) -> list[str]:
-    """Returns why a list of `k` is short: `capped` places by the caps, the rest for want of `candidates`."""
-    said = []
-    if capped:
-        said.append(f"{capped} of {k} places are empty: the caps leave no more items")
-    late = late_rules(plan)
-    if candidates < k and late:
-        names = ", ".join(repr(name) for name in late)
-        said.append(
-            f"{k - candidates} of {k} places are empty: of the candidates that were searched no more are left "
-            f"(excluded after the search by {names})"
-        )
-    return said
