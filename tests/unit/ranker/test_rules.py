@@ -15,6 +15,8 @@ from shared.errors import InvalidField, ModelNotReady
 from .house import built, record
 from .ruling import asked, ids, rule, written
 
+NO_FILTER = ItemFilter()
+
 
 @pytest.fixture
 async def shop(house):
@@ -120,7 +122,7 @@ async def test_what_rules_leave_out_after_the_search_is_searched_for_once_more(s
     cheap = rule("cheap", Action.EXCLUDE, attributes=(AttributeRule("price", range=(None, 15.0)),))
     no_x = rule("no x", Action.EXCLUDE, categories_none=frozenset("X"))
 
-    async def searched(*rules, only=ItemFilter()):
+    async def searched(*rules, only=NO_FILTER):
         shop.near.queries.clear()
         request = RecommendRequest(Question("u"), 3, only, SeenPolicy.HIDE_ALL_SEEN)
         answer = await recommender.recommend(replace(request, selection=asked(rules=rules)))

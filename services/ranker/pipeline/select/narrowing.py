@@ -34,9 +34,7 @@ def narrowed(item_filter: ItemFilter, plan: Plan, catalogue: Catalogue) -> ItemF
 
 
 def late_rules(plan: Plan, narrow: ItemFilter, catalogue: Catalogue) -> list[str]:
-    """Returns the names of the rules that the `narrowed` filter does not hold: what they leave out takes places of the
-    candidates.
-    """
+    """Returns the names of the rules that the `narrowed` filter does not hold: what they bar takes places."""
     late = [
         rule.name
         for rule in plan.rules_of(Action.EXCLUDE)
