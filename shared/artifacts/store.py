@@ -2,7 +2,9 @@
 
 Layout: `<root>/<kind>/<version>/{manifest.json, files…}` and `<root>/<kind>/CURRENT`, a file with the
 version in use. Files are written first, the manifest last, CURRENT after that: a job killed at any point
-leaves either the old state or the new one.
+leaves either the old state or the new one. `<root>/<kind>/HISTORY` says what was current before. It is written just
+before CURRENT and read in the light of it, so that a job killed between the two does no harm; of two jobs that
+publish in the same moment one may be missing in it.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
 from shared.artifacts.fetched import Fetched
+from shared.artifacts.history import History
 from shared.artifacts.manifest import MANIFEST_FILE, Manifest, hash_config, hash_file, verify
-from shared.errors import CorruptData, InvalidField, ModelNotReady, NotFound
+from shared.errors import CorruptData, FusionrecError, InvalidField, ModelNotReady, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +34,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CURRENT_FILE = "CURRENT"
+HISTORY_FILE = "HISTORY"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class CurrentMoved(FusionrecError):
+    """Another version was made current meanwhile. Jobs alone meet it: no call moves CURRENT."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +105,38 @@ class ArtifactStore:
             self._fs.put_file(str(path), destination)
         self._write(f"{target}/{MANIFEST_FILE}", manifest.model_dump_json(indent=2).encode())
         if make_current:
-            self.set_current(kind, version)
+            self._point(kind, self.history(kind).forward(version))
         return manifest
 
-    def set_current(self, kind: str, version: str) -> None:
-        """Points CURRENT at a version; also the way to roll back.
+    def set_current(self, kind: str, version: str, *, instead_of: str | None = None) -> None:
+        """Points CURRENT at a version, an older one being a way back; `instead_of` is what must be current until then.
 
         Raises:
             NotFound: there is no such version.
+            CurrentMoved: another one than `instead_of` is current; nothing was changed.
 
         """
         self.manifest(kind, version)
-        self._write(self._path(kind, CURRENT_FILE), version.encode())
+        history, before = self.history(kind), self.current(kind)
+        if instead_of is not None and before != instead_of:
+            raise CurrentMoved(
+                f"{kind} {before} was made current meanwhile, instead of {instead_of}: nothing was changed; "
+                "run it again"
+            )
+        is_back = version in history.trail or version < (before or "")
+        self._point(kind, history.back(version) if is_back else history.forward(version))
+
+    def history(self, kind: str) -> History:
+        """Returns what was current before, up to what is; one that cannot be read is as good as none."""
+        try:
+            history = History.from_json(self._fs.cat_file(self._looked_up(kind, HISTORY_FILE)))
+        except FileNotFoundError:
+            history = History()
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("the history of what was current is begun anew", kind=kind, reason=str(error))
+            history = History()
+        current = self.current(kind) or ""
+        return history.at(current) if _VERSION.fullmatch(current) else history
 
     def current(self, kind: str) -> str | None:
         """Returns the version in use; None when nothing was ever published."""
@@ -189,6 +217,10 @@ class ArtifactStore:
             raise NotFound(f"{kind} {version} is in use: point CURRENT elsewhere first")
         self.manifest(kind, version)
         self._fs.rm(self._path(kind, version), recursive=True)
+
+    def _point(self, kind: str, history: History) -> None:
+        self._write(self._path(kind, HISTORY_FILE), history.to_json())
+        self._write(self._path(kind, CURRENT_FILE), history.trail[-1].encode())
 
     def _fetch(self, kind: str, version: str, manifest: Manifest) -> Path:
         try:

@@ -20,6 +20,7 @@ from services.candidates.training.quotas import FOLD
 from services.candidates.training.trainer import fit_models
 from services.candidates.versions.files import save_indexes, save_models
 from services.candidates.versions.version import KIND
+from shared.artifacts.rollback import spared
 from shared.data.item_evidence import ItemReviews
 from shared.data.nouns import Item
 from shared.data.splits import Stage
@@ -203,7 +204,8 @@ class TrainingJob:
 
     def _prune(self, one: PlannedVersion) -> None:
         same = [name for name in self.store.versions(KIND) if self._labels(name) == one.labels]
-        for name in same[self.keep_versions :]:
+        stays = spared(self.store, KIND)
+        for name in (one for one in same[self.keep_versions :] if one not in stays):
             try:
                 self.store.delete(KIND, name)
             except NotFound:

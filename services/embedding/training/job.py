@@ -13,6 +13,7 @@ import structlog
 from services.embedding.encoders.artifact import ARTIFACT_KIND
 from services.embedding.training.corpus import make_corpus
 from services.embedding.training.verdict import MIN_USERS
+from shared.artifacts.rollback import spared
 from shared.data.splits import Protocol, Stage
 from shared.errors import CorruptData, NotFound
 
@@ -124,7 +125,9 @@ class TrainingJob:
         found = [self._manifest(name) for name in self.store.versions(ARTIFACT_KIND)]
         same = [one for one in found if one is not None and one.labels == labels]
         young = datetime.now(UTC) - timedelta(days=self.keep_days)
-        for name in (one.version for one in same[self.keep_versions :] if _created(one) < young):
+        stays = spared(self.store, ARTIFACT_KIND)
+        old = [one.version for one in same[self.keep_versions :] if _created(one) < young]
+        for name in (one for one in old if one not in stays):
             try:
                 self.store.delete(ARTIFACT_KIND, name)
             except NotFound:

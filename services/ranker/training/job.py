@@ -20,6 +20,7 @@ from services.ranker.training.shown import VisibleLog
 from services.ranker.training.tables import BaseTables, with_counts
 from services.ranker.training.versions import choose_versions
 from services.ranker.training.warm_start import Beginning
+from shared.artifacts.rollback import spared
 from shared.data import splits
 from shared.data.folds import training_folds, visible_events
 from shared.data.item_evidence import ItemReviews, review_texts
@@ -242,8 +243,9 @@ class TrainingJob:
 
     def _prune(self, labels: dict[str, str]) -> None:
         same = [one.version for one in readable_manifests(self.store) if one.labels == labels]
+        stays = spared(self.store, KIND)
         for name in same[self.settings.keep_versions :]:
-            if name != self.store.current(KIND):
+            if name not in stays:
                 self._delete(name)
 
     def _delete(self, name: str) -> None:

@@ -147,6 +147,17 @@ def test_a_corrupt_version_does_not_keep_old_ones_from_being_pruned(publish, tmp
     assert store.versions(KIND) == [versions[3], versions[2], versions[1]]
 
 
+def test_what_users_had_before_is_not_pruned(publish):
+    store, one = publish
+    labels = {"stage": "serving"}
+    oldest, good, *bad = [one(**labels).version for _ in range(5)]
+    store.set_current(KIND, good)
+    current = one(**labels).version
+    TrainingJob(RankerSettings(keep_versions=2), None, None, None, store, None)._prune(labels)
+    assert store.versions(KIND) == [current, bad[-1], good]
+    assert oldest not in store.versions(KIND)
+
+
 async def test_two_calls_for_a_version_load_it_once(publish):
     store, one = publish
     version = one().version

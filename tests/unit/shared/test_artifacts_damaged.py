@@ -81,17 +81,29 @@ Killed(sys.argv[1]).publish("candidates", Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize(("at", "complete"), [("manifest.json", False), ("CURRENT", True)])
+@pytest.mark.parametrize(("at", "complete"), [("manifest.json", False), ("HISTORY", True), ("CURRENT", True)])
 def test_a_job_killed_while_publishing_leaves_the_old_state(local, model, tmp_path, at, complete):
     before = local.publish(KIND, model)
     command = [sys.executable, "-c", KILLED, str(tmp_path / "store"), str(model), at]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     assert code == -signal.SIGKILL
     left = {entry.name for entry in (tmp_path / "store" / KIND).iterdir()}
-    assert len(left) == 3  # the old version, CURRENT, what the killed job left
+    assert len(left) == 4  # the old version, HISTORY, CURRENT, what the killed job left
     assert local.load(KIND).manifest == before
     assert len(local.versions(KIND)) == (2 if complete else 1)
-    assert local.publish(KIND, model).version == local.current(KIND)
+    after = local.publish(KIND, model).version
+    assert after == local.current(KIND)
+    assert local.history(KIND).trail == (before.version, after)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff", b'{"trail": "v1", "left": []}', b'{"trail": [1], "left": []}']
+)
+def test_a_history_that_cannot_be_read_keeps_nobody_from_publishing(local, model, tmp_path, content):
+    first = local.publish(KIND, model).version
+    (tmp_path / "store" / KIND / "HISTORY").write_bytes(content)
+    second = local.publish(KIND, model).version
+    assert local.history(KIND).trail == (first, second)
 
 
 def test_concurrent_jobs_publish_whole_versions(local, model):

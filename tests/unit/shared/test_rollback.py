@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 
-from shared.artifacts import ArtifactStore
-from shared.artifacts.rollback import roll_back
+from shared.artifacts.history import MAX_NAMES
+from shared.artifacts.rollback import roll_back, spared
 from shared.artifacts.rollback_command import run_rollback
+from shared.artifacts.store import CurrentMoved
 from shared.errors import CorruptData, InvalidField, ModelMismatch, ModelNotReady, NotFound
 
 KIND = "ranker"
-
-
-@pytest.fixture
-def store(tmp_path):
-    return ArtifactStore(str(tmp_path / "store"))
 
 
 @pytest.fixture
@@ -52,6 +50,83 @@ def test_a_named_version_also_leads_forward(store, publish):
     assert store.current(KIND) == third != second
 
 
+def test_what_was_rolled_back_from_is_not_come_back_to(store, publish):
+    first, second, bad = publish(), publish(), publish()
+    assert roll_back(store, KIND)[1].version == second
+    fourth = publish()
+    assert roll_back(store, KIND)[1].version == second
+    assert roll_back(store, KIND)[1].version == first
+    with pytest.raises(NotFound, match="nothing to roll back to"):
+        roll_back(store, KIND)
+    fifth = publish()
+    for gone in (first, fourth):
+        store.delete(KIND, gone)
+    # The rest of what is older was rolled back from: by name alone.
+    with pytest.raises(NotFound, match="nothing to roll back to"):
+        roll_back(store, KIND)
+    assert roll_back(store, KIND, bad)[0] == fifth
+
+
+def test_what_was_gone_forward_to_again_is_what_users_had(store, publish):
+    _, second, third = publish(), publish(), publish()
+    roll_back(store, KIND)
+    roll_back(store, KIND, third)
+    publish()
+    assert [roll_back(store, KIND)[1].version for _ in range(2)] == [third, second]
+
+
+def test_what_users_had_is_not_what_has_the_older_name(store, publish, monkeypatch):
+    class SlowClock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) - timedelta(hours=1)
+
+    first, second = publish(), publish()
+    monkeypatch.setattr("shared.artifacts.store.datetime", SlowClock)
+    slow = publish()
+    assert slow < first
+    assert roll_back(store, KIND)[1].version == second
+
+
+@pytest.mark.parametrize("store", ["folder"], indirect=True)
+def test_a_store_without_history_goes_by_names(store, publish, tmp_path):
+    first, second, _ = publish(), publish(), publish()
+    (tmp_path / "store" / KIND / "HISTORY").unlink()
+    assert [roll_back(store, KIND)[1].version for _ in range(2)] == [second, first]
+
+
+def test_the_history_is_bounded(store, publish):
+    versions = [publish() for _ in range(MAX_NAMES + 3)]
+    assert store.history(KIND).trail == tuple(versions[-MAX_NAMES:])
+
+
+def test_what_users_had_before_is_spared(store, publish):
+    _, good, bad = publish(), publish(), publish()
+    assert spared(store, KIND) == {good, bad}
+    roll_back(store, KIND)
+    current = publish()
+    assert spared(store, KIND) == {good, current}
+    store.delete(KIND, good)
+    assert bad not in spared(store, KIND)
+
+
+def test_what_is_published_meanwhile_stays(store, publish):
+    publish()
+    _, current = publish(), publish()
+    meanwhile = []
+
+    def check(_loaded):
+        meanwhile.append(publish())
+
+    before = store.history(KIND)
+    with pytest.raises(CurrentMoved, match=f"instead of {current}: nothing was changed"):
+        roll_back(store, KIND, check=check)
+    assert store.current(KIND) == meanwhile[0]
+    assert store.history(KIND).trail == (*before.trail, meanwhile[0])
+    assert roll_back(store, KIND)[1].version == current
+
+
+@pytest.mark.parametrize("store", ["folder"], indirect=True)
 def test_what_cannot_be_used_changes_nothing(store, publish, tmp_path):
     first, measured, current = publish(), publish("test"), publish()
     with pytest.raises(NotFound, match=f"no ranker version none; there are {current}, {first}"):
@@ -74,6 +149,7 @@ def test_what_cannot_be_used_changes_nothing(store, publish, tmp_path):
     assert store.current(KIND) == current
 
 
+@pytest.mark.parametrize("store", ["folder"], indirect=True)
 def test_a_version_whose_manifest_cannot_be_read_is_passed_over(store, publish, tmp_path):
     first, second, _ = publish(), publish(), publish()
     (tmp_path / "store" / KIND / second / "manifest.json").write_text("{")
