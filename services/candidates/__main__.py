@@ -58,12 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _roll_back(settings: CandidatesSettings, version: str) -> tuple[str, Manifest]:
-    from services.candidates.versions.files import check_format
-    from services.candidates.versions.version import KIND
-    from shared.artifacts import ArtifactStore
-    from shared.artifacts.rollback import roll_back
+    from services.candidates.bootstrap import roll_back_to
 
-    return roll_back(ArtifactStore(settings.artifacts), KIND, version, check=check_format)
+    return roll_back_to(settings, version)
 
 
 def _train(settings: CandidatesSettings, options: argparse.Namespace) -> int:

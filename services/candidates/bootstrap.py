@@ -165,6 +165,24 @@ class CandidatesApp:
             await self._lifecycle.not_ready(reason)
 
 
+def roll_back_to(settings: CandidatesSettings, version: str) -> tuple[str, Manifest]:
+    """Makes a version current again, the one before when `version` is empty, if a server can open it.
+
+    Returns what was current, and the manifest of what is; raises as `shared.artifacts.rollback.roll_back`.
+    """
+    from services.candidates.adapters.faiss_flat import FlatIndex
+    from services.candidates.versions.files import open_version
+    from shared.artifacts.rollback import roll_back
+
+    builder = FaissIndexes(settings.index)
+
+    def check(loaded: Loaded) -> None:
+        # What is opened is memory and mapped files: both go with it, at the end of this call.
+        open_version(loaded, FlatIndex, builder)
+
+    return roll_back(ArtifactStore(settings.artifacts), KIND, version, check=check)
+
+
 async def train(
     settings: CandidatesSettings, protocol: Protocol, stages: Sequence[Stage], progress: JobProgress, export: str = ""
 ) -> list[Manifest]:

@@ -11,9 +11,12 @@ from shared.cli.console import Refusal, say, spinner
 from shared.cli.jobs import Jobs
 from shared.cli.session import Session, session_options
 from shared.cli.train import POLL_S, TAKE_UP_S, jobs_option
+from shared.data.splits import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
+
+    from fusionrec.common.v1.serving_pb2 import VersionInfo
 
     from shared.cli.calls import Services
 
@@ -40,7 +43,7 @@ def rollback(session: Session, service: str, *, version: str, where: str) -> Non
             _await(services, service, now)
         say(f"{service} has {now} (before: {before}; back again: fusionrec rollback {service} --to {before})")
         if service != "embedding":
-            _say_what_fits(services)
+            _say_what_fits(services, service)
 
 
 def _await(services: Services, service: str, version: str) -> None:
@@ -53,13 +56,66 @@ def _await(services: Services, service: str, version: str) -> None:
     raise Refusal(f"{service} did not take up {version} within {TAKE_UP_S:.0f} s: {why}")
 
 
-def _say_what_fits(services: Services) -> None:
-    """Says when the ranker was trained on other candidates than are current: they work together, less well."""
-    candidates, ranker = services.current_version("candidates"), services.current_version("ranker")
-    lineage: Mapping[str, str] = next((one.lineage for one in services.versions("ranker") if one.version == ranker), {})
-    wanted = lineage.get("candidates", candidates)
-    if wanted != candidates:
-        say(
-            f"ranker {ranker} was trained on candidates {wanted}; {candidates} is current. They work together, but it "
-            f"knows the other one's scores: fusionrec rollback candidates --to {wanted}, or train anew"
-        )
+def _say_what_fits(services: Services, service: str) -> None:
+    """Says when ranker and candidates do not go together. The rollback is done: what is not to be had fails nothing."""
+    current: dict[str, str] = {}
+    known: dict[str, Sequence[VersionInfo]] = {}
+    for name in ("candidates", "ranker"):
+        try:
+            current[name] = services.current_version(name) if services.live(name) else ""
+            known[name] = services.versions(name) if current[name] else []
+        except Refusal:
+            current[name] = ""
+        if not current[name]:
+            why = "does not run, or names no version"
+            say(f"whether ranker and candidates go together was not checked: {name} {why}")
+            return
+    message = what_fits(service, current["candidates"], current["ranker"], known["candidates"], known["ranker"])
+    if message:
+        say(message)
+
+
+def what_fits(
+    service: str, candidates: str, ranker: str, all_candidates: Sequence[VersionInfo], rankers: Sequence[VersionInfo]
+) -> str:
+    """Returns what to do when the ranker was trained on other candidates than are current; empty when on these.
+
+    They work together all the same, less well. The advice never undoes what was just done.
+
+    Args:
+        service: what was rolled back, "candidates" or "ranker".
+        candidates: the version of candidates that is current.
+        ranker: the version of the ranker that is current.
+        all_candidates: the versions that candidates has.
+        rankers: the versions that the ranker has, newest first.
+
+    """
+    wanted = next((one.lineage.get("candidates", "") for one in rankers if one.version == ranker), "")
+    if not wanted:
+        return f"whether ranker {ranker} goes with candidates {candidates} is not known: it does not say its candidates"
+    if wanted == candidates:
+        return ""
+    if service == "candidates":
+        other, found = "ranker", _trained_on(candidates, rankers)
+        none = f"the ranker has no version that was trained on {candidates}"
+    else:
+        other, found = "candidates", next((wanted for one in all_candidates if one.version == wanted), "")
+        none = f"candidates has no version {wanted} any more"
+    advice = (
+        f"roll back both: fusionrec rollback {other} --to {found}"
+        if found
+        else f"{none}; fusionrec train makes both anew (the ranker's training alone takes the candidates of the newest "
+        "data, current or not)"
+    )
+    return (
+        f"ranker {ranker} was trained on candidates {wanted}; {candidates} is current. They work together, but it "
+        f"knows the other one's scores. {advice[0].upper()}{advice[1:]}"
+    )
+
+
+def _trained_on(candidates: str, rankers: Sequence[VersionInfo]) -> str:
+    """Returns the newest ranker for users that was trained on a version of candidates; empty without one."""
+    for one in rankers:
+        if one.labels.get("stage", Stage.SERVING) == Stage.SERVING and one.lineage.get("candidates") == candidates:
+            return str(one.version)
+    return ""

@@ -138,20 +138,6 @@ def open_version(loaded: Loaded, make_index: IndexFactory, builder: IndexBuilder
         raise _other_format(manifest) from error
 
 
-def check_format(loaded: Loaded) -> None:
-    """Checks that a verified artifact makes up a version.
-
-    Raises:
-        CorruptData: it is of an older format, for example.
-
-    """
-    try:
-        about_of(loaded.manifest)
-        load_models(loaded.folder)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise _other_format(loaded.manifest) from error
-
-
 def _other_format(manifest: Manifest) -> CorruptData:
     return CorruptData(f"candidates {manifest.version} is not of the format that this server reads")
 

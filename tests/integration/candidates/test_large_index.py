@@ -12,11 +12,14 @@ import pytest
 from fusionrec.candidates.v1 import candidates_service_pb2 as candidates_pb
 from fusionrec.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 
+from services.candidates.bootstrap import roll_back_to
 from services.candidates.index.parameters import IndexParameters
+from services.candidates.settings import CandidatesSettings
 from services.candidates.sources.hyperparameters import TwoTowerParameters
 from services.candidates.versions.version import KIND
 from shared.data.nouns import Event, EventType, Item
 from shared.data.splits import Protocol, Stage
+from shared.errors import CorruptData
 from shared.rpc.feed import LogFeed, read_snapshot
 
 NOW = datetime(2021, 1, 1, tzinfo=UTC)
@@ -176,6 +179,22 @@ async def test_an_index_file_cut_by_a_byte_is_refused_and_the_last_good_one_stay
         await client.until(named)
         assert (await client.info()).model_version == first.version
         assert await client.ids(history=liked("item-0"), k=5)
+
+
+async def test_rolling_back_opens_the_indexes_as_the_server_does(world, tmp_path):
+    (first,) = await world.train(index=IndexParameters(type="ivf", **SOON))
+    folder = _copied(world, first, tmp_path / "copy", (*SPACES, "user_knn"))
+    file = folder / "indexes" / "cf" / "index.faiss"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    cut = _published(world, first, folder)
+    file.write_bytes(whole)
+    current = _published(world, first, folder)
+    settings = CandidatesSettings(artifacts=world.artifacts)
+    with pytest.raises(CorruptData, match=f"{cut} is not of the format"):
+        roll_back_to(settings, "")
+    assert world.store.current(KIND) == current
+    assert roll_back_to(settings, first.version)[1].version == first.version == world.store.current(KIND)
 
 
 async def test_a_version_with_some_of_the_indexes_of_its_spaces_is_refused(world, tmp_path):
