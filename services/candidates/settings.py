@@ -136,7 +136,8 @@ class CandidatesSettings(ServerSettings):
     spark_conf: dict[str, str] = Field(default={})
     """Further properties of Spark, a JSON object."""
     keep_versions: int = Field(default=3, ge=1)
-    """Trained versions of each protocol, stage and fold that stay in the store; older ones are deleted."""
+    """Trained versions of each protocol, stage and fold that stay in the store; older ones are deleted, but for the one
+    that was current before."""
     seed: int = Field(default=Hyperparameters.seed, ge=0)
     """Seed of everything random in training."""
 

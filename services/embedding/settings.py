@@ -75,7 +75,7 @@ class EmbeddingSettings(ServerSettings):
     (`tensorboard/`)."""
     keep_versions: int = Field(default=3, ge=1)
     """Versions of each encoder, method, protocol and stage that the training job leaves in the store, however old;
-    older ones are deleted when EMBEDDING_KEEP_DAYS have passed, too."""
+    older ones are deleted when EMBEDDING_KEEP_DAYS have passed, too, but for the one that was current before."""
     keep_days: float = Field(default=30, ge=0)
     """Days that the training job leaves a version in the store, however many there are: candidates and ranker ask for
     the version that their model was trained with, and get no vectors of new texts without it. Train them within this

@@ -52,7 +52,8 @@ class RankerSettings(ServerSettings):
     loaded_versions: int = Field(default=4, ge=1, le=64)
     """Pinned versions that stay in memory besides the current one; the least recently used is dropped."""
     keep_versions: int = Field(default=3, ge=1)
-    """Versions of each protocol and stage that the training job leaves in the store; older ones are deleted."""
+    """Versions of each protocol and stage that the training job leaves in the store; older ones are deleted, but for
+    the one that was current before."""
 
     candidates: int = Field(default=350, ge=1, le=MAX_CANDIDATES)
     """Candidates asked for per request; more when k needs them."""

@@ -172,6 +172,13 @@ async def test_old_versions_are_deleted_but_for_the_last(world):
     assert manifests[-1].version in left
 
 
+async def test_what_users_had_before_is_not_deleted(world):
+    (good,), _, (last,) = [await world.train(keep_versions=4) for _ in range(3)]
+    world.store.set_current(KIND, good.version)
+    (current,) = await world.train(keep_versions=2)
+    assert world.store.versions(KIND) == [current.version, last.version, good.version]
+
+
 async def test_filters_apply_to_pinned_versions_as_well(world):
     (manifest,) = await world.train()
     async with world.candidates() as client:

@@ -56,6 +56,18 @@ def test_the_job_publishes_with_lineage_and_prunes(tmp_path, tiny_settings):
     assert store.current("embedding") == made[2].version != test.version
 
 
+def test_what_users_had_before_is_not_pruned(tmp_path):
+    job, store = _job(tmp_path)
+    folder = tmp_path / "made"
+    folder.mkdir()
+    labels = {"protocol": "warm", "stage": "serving"}
+    _, good, *bad = [store.publish("embedding", folder, labels=labels).version for _ in range(5)]
+    store.set_current("embedding", good)
+    current = store.publish("embedding", folder, labels=labels).version
+    job._prune(labels)
+    assert store.versions("embedding") == [current, bad[-1], good]
+
+
 def test_what_is_no_better_than_its_base_is_not_published(tmp_path, tiny_settings):
     # A rate this small moves nothing.
     parameters = replace(PARAMETERS, epochs=0.1, learning_rate=1e-12)
