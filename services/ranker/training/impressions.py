@@ -68,7 +68,9 @@ class Impressions:
         made = await asyncio.to_thread(shown_lists, read, log, timedelta(seconds=self.settings.impression_window_s))
         lists = made[-most:]
         check_shown(log.folds, lists)
-        logger.info("lists that were shown", wanted=len(wanted), impressions=len(read), made=len(made), kept=len(lists))
+        logger.debug(
+            "lists that were shown", wanted=len(wanted), impressions=len(read), made=len(made), kept=len(lists)
+        )
         return lists
 
     def weighed(self, lists: Sequence[LearnedList]) -> tuple[list[LearnedList], Examination]:
