@@ -28,6 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.05
 
 
+NOWHERE = "127.0.0.1:1"
+"""An address that nobody answers at. Not a free port: the system may give that to a server of a later test, and gRPC
+keeps a port that refused a channel of this process in its backoff."""
+
+
 def free_port() -> int:
     """Returns a TCP port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:

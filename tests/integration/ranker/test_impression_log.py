@@ -19,7 +19,7 @@ from shared.data.nouns import Event, EventType
 from shared.errors import DependencyUnavailable
 from shared.rpc.client import open_channel
 from shared.rpc.convert import encode_event
-from shared.testing.processes import free_port
+from shared.testing.processes import NOWHERE
 from shared.testing.servers import served
 
 ANY_POSITION = 100
@@ -75,7 +75,7 @@ async def test_what_was_recorded_is_read_back_by_recommendation(tmp_path):
 
 
 async def test_without_ingestion_the_training_is_told():
-    channel = open_channel(f"127.0.0.1:{free_port()}")
+    channel = open_channel(NOWHERE)
     with pytest.raises(DependencyUnavailable):
         await read(ImpressionLog(channel), "r")
     await channel.close()

@@ -15,7 +15,7 @@ from services.ingestion.bootstrap import build
 from services.ingestion.settings import IngestionSettings
 from services.ranker.bootstrap import RankerApp
 from services.ranker.settings import RankerSettings
-from shared.testing.processes import free_port
+from shared.testing.processes import NOWHERE
 from shared.testing.servers import served
 
 ITEMS = [f"i{n}" for n in range(6)]
@@ -23,10 +23,9 @@ ITEMS = [f"i{n}" for n in range(6)]
 
 @contextlib.asynccontextmanager
 async def ranker(tmp_path, ingestion):
-    nowhere = f"127.0.0.1:{free_port()}"
     settings = RankerSettings(
-        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=ingestion, embedding_address=nowhere,
-        candidates_address=nowhere, exploration_learns=True, exploration_method="thompson",
+        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=ingestion, embedding_address=NOWHERE,
+        candidates_address=NOWHERE, exploration_learns=True, exploration_method="thompson",
     )  # fmt: skip
     app = RankerApp(settings)
     async with served(app, settings, "ranker", ready=False) as server:

@@ -13,7 +13,7 @@ from fusionrec.evaluator.v1 import evaluator_service_pb2_grpc as pb_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from shared.rpc.status import error_info
-from shared.testing.processes import ROOT, ServiceProcess, free_port
+from shared.testing.processes import NOWHERE, ROOT, ServiceProcess
 
 METHOD = "/fusionrec.evaluator.v1.EvaluatorService/EvaluateRankings"
 
@@ -80,8 +80,7 @@ def test_it_ends_cleanly_on_sigterm(tmp_path):
 
 
 def test_a_run_without_services_fails_in_one_line_and_prints_nothing_on_stdout(tmp_path):
-    nobody = f"127.0.0.1:{free_port()}"
-    ended = run("run", "--json", RANKER_ADDRESS=nobody, CANDIDATES_ADDRESS=nobody, ARTIFACTS=str(tmp_path))
+    ended = run("run", "--json", RANKER_ADDRESS=NOWHERE, CANDIDATES_ADDRESS=NOWHERE, ARTIFACTS=str(tmp_path))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.strip().splitlines()[-1] == "evaluator: ranker does not answer: not reachable"
     assert "Traceback" not in ended.stderr

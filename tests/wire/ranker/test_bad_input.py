@@ -16,20 +16,19 @@ from services.ranker.__main__ import main
 from services.ranker.bootstrap import RankerApp
 from services.ranker.settings import RankerSettings
 from shared.rpc.status import error_info
-from shared.testing.processes import free_port
+from shared.testing.processes import NOWHERE
 from shared.testing.servers import served
 
 
 @pytest.fixture
 async def stub(tmp_path):
-    nowhere = f"127.0.0.1:{free_port()}"
     settings = RankerSettings(
         port=0,
         metrics_port=0,
         artifacts=str(tmp_path),
-        ingestion_address=nowhere,
-        embedding_address=nowhere,
-        candidates_address=nowhere,
+        ingestion_address=NOWHERE,
+        embedding_address=NOWHERE,
+        candidates_address=NOWHERE,
         warm_timeout_s=0,
     )
     async with served(RankerApp(settings), settings, "ranker", ready=False) as server:
@@ -226,10 +225,9 @@ def test_a_wrong_rules_file_ends_the_start_with_its_line(tmp_path, monkeypatch, 
 async def test_a_rules_file_that_breaks_while_it_runs_is_told(tmp_path):
     path = tmp_path / "rules.yaml"
     path.write_text("diversity: 0.1\n")
-    nowhere = f"127.0.0.1:{free_port()}"
     settings = RankerSettings(
-        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=nowhere, embedding_address=nowhere,
-        candidates_address=nowhere, warm_timeout_s=0, rules=str(path), rules_poll_s=0.02,
+        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=NOWHERE, embedding_address=NOWHERE,
+        candidates_address=NOWHERE, warm_timeout_s=0, rules=str(path), rules_poll_s=0.02,
     )  # fmt: skip
     async with served(RankerApp(settings), settings, "ranker", ready=False) as server, asyncio.timeout(20):
         stub = pb_grpc.RankerServiceStub(server.channel)
@@ -260,12 +258,12 @@ class Hanging(candidates_grpc.CandidatesServiceServicer):
 
 
 async def test_a_neighbour_that_hangs_is_asked_no_more(tmp_path):
-    hanging, nowhere = grpc.aio.server(), f"127.0.0.1:{free_port()}"
+    hanging = grpc.aio.server()
     candidates_grpc.add_CandidatesServiceServicer_to_server(Hanging(), hanging)
     port = hanging.add_insecure_port("127.0.0.1:0")
     await hanging.start()
     settings = RankerSettings(
-        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=nowhere, embedding_address=nowhere,
+        port=0, metrics_port=0, artifacts=str(tmp_path), ingestion_address=NOWHERE, embedding_address=NOWHERE,
         candidates_address=f"127.0.0.1:{port}", candidates_timeout_s=0.3, warm_timeout_s=0,
     )  # fmt: skip
     async with (
