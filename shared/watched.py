@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
 
-from shared.errors import FusionrecError
+from shared.errors import CorruptData, FusionrecError, LimitExceeded
 from shared.telemetry import metrics
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 log = structlog.get_logger(__name__)
+
+MAX_FILE_BYTES = 1024 * 1024
 
 Content_co = TypeVar("Content_co", covariant=True)
 Content = TypeVar("Content")
@@ -35,6 +40,25 @@ class WatchedSource(Protocol[Content_co]):
             InvalidField, LimitExceeded: something in it is wrong; the message names the line.
 
         """
+
+
+def file_bytes(path: Path, name: str) -> bytes:
+    """Returns what is in such a file; `name` is what errors call it.
+
+    Raises:
+        CorruptData: it cannot be read.
+        LimitExceeded: it is larger than `MAX_FILE_BYTES`.
+
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise CorruptData(f"the {name} file cannot be read: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        limit = f"{MAX_FILE_BYTES} bytes"
+        raise LimitExceeded("the file", f"over {limit}", limit, "split or shorten it")
+    return data
 
 
 class Watched(Generic[Content]):

@@ -11,12 +11,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from services.evaluator.experiments.experiment import Experiment
 from shared.data.validation import check_id
-from shared.errors import CorruptData, FieldError, InvalidField, LimitExceeded
+from shared.errors import FieldError, InvalidField
+from shared.watched import file_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MAX_BYTES = 1024 * 1024
 MAX_EXPERIMENTS = 100
 MAX_VARIANTS = 20
 SEE = "see docs/experiments.md"
@@ -62,22 +62,12 @@ class ExperimentFile:
 
     def stamp(self) -> str:
         """Returns what changes with the file."""
-        return hashlib.sha256(self._bytes()).hexdigest()
+        return hashlib.sha256(file_bytes(self._path, "experiments")).hexdigest()
 
     def read(self) -> tuple[str, Mapping[str, Experiment]]:
         """Returns the stamp and the experiments by name; raises as `WatchedSource.read`."""
-        data = self._bytes()
+        data = file_bytes(self._path, "experiments")
         return hashlib.sha256(data).hexdigest(), _experiments(data)
-
-    def _bytes(self) -> bytes:
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise CorruptData(f"the experiments file cannot be read: {error.strerror}") from error
-        if len(data) > MAX_BYTES:
-            raise LimitExceeded("the file", f"over {MAX_BYTES} bytes", f"{MAX_BYTES} bytes", "end some experiments")
-        return data
 
 
 def _experiments(data: bytes) -> dict[str, Experiment]:

@@ -13,12 +13,12 @@ from google.protobuf.descriptor import FieldDescriptor as Kind
 from services.ranker.convert_selection import decode_selection
 from services.ranker.pipeline.select.options import Defaults, ExplorationMethod
 from shared.data.validation import check_number
-from shared.errors import CorruptData, FieldError, InvalidField, LimitExceeded
+from shared.errors import FieldError, InvalidField
+from shared.watched import file_bytes
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-MAX_BYTES = 1024 * 1024
 _FIELDS = ("diversity", "selection")
 """Fields of RecommendRequest that have defaults in the file."""
 _NOT_HERE = "ignore_defaults"
@@ -38,11 +38,11 @@ class RuleFile:
 
     def stamp(self) -> str:
         """Returns what changes with the file; see `WatchedSource`."""
-        return hashlib.sha256(self._bytes()).hexdigest()
+        return hashlib.sha256(file_bytes(self._path, "rules")).hexdigest()
 
     def read(self) -> tuple[str, Defaults]:
         """Returns the stamp and what the file says; see `WatchedSource`."""
-        data = self._bytes()
+        data = file_bytes(self._path, "rules")
         try:
             root = yaml.compose(data.decode(), Loader=yaml.SafeLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -53,16 +53,6 @@ class RuleFile:
         except RecursionError as error:
             raise _too_deep() from error
         return hashlib.sha256(data).hexdigest(), _defaults(root, learns=self._learns)
-
-    def _bytes(self) -> bytes:
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise CorruptData(f"the rules file cannot be read: {error.strerror}") from error
-        if len(data) > MAX_BYTES:
-            raise LimitExceeded("the file", f"over {MAX_BYTES} bytes", f"{MAX_BYTES} bytes", "split or shorten it")
-        return data
 
 
 def _defaults(root: yaml.Node | None, *, learns: bool) -> Defaults:
